@@ -4,7 +4,8 @@
 #![expect(clippy::use_self, reason = "the generator names a recursive message in full")]
 #![cfg_attr(
     feature = "grpc",
-    expect(unused_qualifications, reason = "the generator qualifies what the prelude has")
+    expect(unused_qualifications, reason = "the generator qualifies what the prelude has"),
+    expect(clippy::too_many_lines, reason = "the dispatch of a service is one generated match")
 )]
 
 /// Users, roles and permissions.
