@@ -1,0 +1,62 @@
+//! The program `etcdctl`: one command against a running cluster.
+//!
+//! Scripts read what it prints and test how it ends, so the outputs, the errors on standard error
+//! and the exit codes are those of etcdctl 3.7.1; only the help is in words of our own.
+//!
+//! The way of a command: `tree` finds it among the words of the command line, `flags` reads its
+//! flags, `globals` turns those of every command into a client, `command` does the work,
+//! `printer` shows the answer.
+//!
+//! Not here: how servers are reached and calls repeated (the crate `quoin-client`).
+
+mod command;
+mod exit;
+mod flags;
+mod globals;
+mod log;
+mod number;
+mod output;
+mod printer;
+mod text;
+mod tree;
+mod txn;
+mod usage;
+
+use std::os::unix::ffi::OsStringExt;
+use std::process::ExitCode;
+
+use exit::Exit;
+use flags::{Argument, Values};
+use tree::{Command, Found};
+
+fn main() -> ExitCode {
+    let arguments = std::env::args_os().skip(1).map(OsStringExt::into_vec).collect();
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(exit) => exit.report(),
+    }
+}
+
+/// A command as it was called.
+#[derive(Debug)]
+struct Invocation {
+    /// The command, behind the commands it belongs to.
+    path: Vec<&'static Command>,
+    flags: Values,
+    arguments: Vec<Argument>,
+}
+
+fn run(arguments: Vec<Argument>) -> Result<(), Exit> {
+    if std::env::var_os("ETCDCTL_API").is_some_and(|version| version == "2") {
+        let message = "ETCDCTL_API=2: the v2 API is not supported by this etcdctl";
+        return Err(Exit::bad_arguments(message));
+    }
+    let Found { path, rest } = tree::find(&command::ROOT, arguments).map_err(Exit::unknown)?;
+    command::check_built(&path)?;
+    let (flags, arguments) = flags::parse(tree::flags_of(&path), rest)
+        .map_err(|error| Exit::usage(&error, &usage::usage(&path)))?;
+    if flags.bool("help") {
+        return output::print(&usage::help(&path));
+    }
+    command::run(&Invocation { path, flags, arguments })
+}

@@ -1,0 +1,241 @@
+//! How answers are shown: one file for each form, and here who has which.
+//!
+//! Every byte is that of etcdctl 3.7.1; the tests hold the forms against outputs of it.
+//!
+//! Not here: which answer is shown when, and where output goes.
+
+mod fields;
+mod json;
+mod simple;
+mod table;
+
+#[cfg(test)]
+mod tests;
+
+use std::io::Write;
+
+use prost::Message;
+use quoin_api::etcdserverpb as pb;
+
+use crate::command::endpoint::{Hash, Health, Status};
+use crate::exit::Exit;
+use crate::text;
+
+/// The forms of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// Lines for people and shell scripts.
+    Simple,
+    /// One line for each field.
+    Fields,
+    /// The answer as JSON.
+    Json,
+    /// The answer as it came over the wire.
+    Protobuf,
+    /// A table with lines drawn around the cells.
+    Table,
+}
+
+impl Format {
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "simple" => Self::Simple,
+            "fields" => Self::Fields,
+            "json" => Self::Json,
+            "protobuf" => Self::Protobuf,
+            "table" => Self::Table,
+            _ => return None,
+        })
+    }
+}
+
+/// Writes answers in the form that the user wants.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Printer {
+    pub(crate) format: Format,
+    /// Write bytes and IDs as hexadecimal digits, where the form knows how.
+    pub(crate) hex: bool,
+    /// Leave keys out.
+    pub(crate) value_only: bool,
+}
+
+type Output<'a> = &'a mut dyn Write;
+
+fn unsupported(format: &str) -> Result<(), Exit> {
+    Err(Exit::bad_feature(format!("{format} not supported as output format")))
+}
+
+fn protobuf(output: Output<'_>, response: &impl Message) -> Result<(), Exit> {
+    Ok(output.write_all(&response.encode_to_vec())?)
+}
+
+fn line(output: Output<'_>, text: &str) -> Result<(), Exit> {
+    Ok(writeln!(output, "{text}")?)
+}
+
+impl Printer {
+    pub(crate) fn get(&self, output: Output<'_>, r: &pb::RangeResponse) -> Result<(), Exit> {
+        match self.format {
+            Format::Simple => simple::get(self, output, r),
+            Format::Fields => fields::get(self, output, r),
+            Format::Json => line(output, &json::range(r)),
+            Format::Protobuf => protobuf(output, r),
+            Format::Table => unsupported("table"),
+        }
+    }
+
+    pub(crate) fn put(&self, output: Output<'_>, r: &pb::PutResponse) -> Result<(), Exit> {
+        match self.format {
+            Format::Simple => simple::put(self, output, r),
+            Format::Fields => fields::put(self, output, r),
+            Format::Json => line(output, &json::put(r)),
+            Format::Protobuf => protobuf(output, r),
+            Format::Table => unsupported("table"),
+        }
+    }
+
+    pub(crate) fn del(&self, output: Output<'_>, r: &pb::DeleteRangeResponse) -> Result<(), Exit> {
+        match self.format {
+            Format::Simple => simple::del(self, output, r),
+            Format::Fields => fields::del(self, output, r),
+            Format::Json => line(output, &json::delete_range(r)),
+            Format::Protobuf => protobuf(output, r),
+            Format::Table => unsupported("table"),
+        }
+    }
+
+    pub(crate) fn txn(&self, output: Output<'_>, r: &pb::TxnResponse) -> Result<(), Exit> {
+        match self.format {
+            Format::Simple => simple::txn(self, output, r),
+            Format::Fields => fields::txn(self, output, r),
+            Format::Json => line(output, &json::txn(r)),
+            Format::Protobuf => protobuf(output, r),
+            Format::Table => unsupported("table"),
+        }
+    }
+
+    pub(crate) fn member_list(
+        &self,
+        output: Output<'_>,
+        r: &pb::MemberListResponse,
+    ) -> Result<(), Exit> {
+        match self.format {
+            Format::Simple => simple::rows(output, &member_rows(r)),
+            Format::Fields => fields::member_list(self, output, r),
+            Format::Json => line(output, &json::member_list(r, self.hex)),
+            Format::Protobuf => protobuf(output, r),
+            Format::Table => table::draw(output, MEMBER_COLUMNS, &member_rows(r)),
+        }
+    }
+
+    pub(crate) fn endpoint_health(&self, output: Output<'_>, list: &[Health]) -> Result<(), Exit> {
+        match self.format {
+            Format::Simple => simple::health(output, list),
+            Format::Fields => fields::health(output, list),
+            Format::Json => line(output, &json::health(list)),
+            Format::Protobuf => unsupported("protobuf"),
+            Format::Table => table::draw(output, HEALTH_COLUMNS, &health_rows(list)),
+        }
+    }
+
+    pub(crate) fn endpoint_status(&self, output: Output<'_>, list: &[Status]) -> Result<(), Exit> {
+        match self.format {
+            Format::Simple => simple::rows(output, &status_rows(list)),
+            Format::Fields => fields::status(self, output, list),
+            Format::Json => line(output, &json::status(list)),
+            Format::Protobuf => unsupported("protobuf"),
+            Format::Table => table::draw(output, STATUS_COLUMNS, &status_rows(list)),
+        }
+    }
+
+    pub(crate) fn endpoint_hash_kv(&self, output: Output<'_>, list: &[Hash]) -> Result<(), Exit> {
+        match self.format {
+            Format::Simple => simple::rows(output, &hash_rows(list)),
+            Format::Fields => fields::hash(self, output, list),
+            Format::Json => line(output, &json::hash(list)),
+            Format::Protobuf => unsupported("protobuf"),
+            Format::Table => table::draw(output, HASH_COLUMNS, &hash_rows(list)),
+        }
+    }
+}
+
+const MEMBER_COLUMNS: &[&str] =
+    &["ID", "STATUS", "NAME", "PEER ADDRS", "CLIENT ADDRS", "IS LEARNER"];
+const HEALTH_COLUMNS: &[&str] = &["ENDPOINT", "HEALTH", "TOOK", "ERROR"];
+const HASH_COLUMNS: &[&str] = &["ENDPOINT", "HASH", "HASH REVISION"];
+const STATUS_COLUMNS: &[&str] = &[
+    "ENDPOINT",
+    "ID",
+    "VERSION",
+    "STORAGE VERSION",
+    "DB SIZE",
+    "IN USE",
+    "PERCENTAGE NOT IN USE",
+    "QUOTA",
+    "IS LEADER",
+    "IS LEARNER",
+    "RAFT TERM",
+    "RAFT INDEX",
+    "RAFT APPLIED INDEX",
+    "ERRORS",
+    "DOWNGRADE TARGET VERSION",
+    "DOWNGRADE ENABLED",
+];
+
+fn member_rows(r: &pb::MemberListResponse) -> Vec<Vec<String>> {
+    let row = |member: &pb::Member| {
+        let status = if member.name.is_empty() { "unstarted" } else { "started" };
+        vec![
+            format!("{:x}", member.id),
+            status.to_owned(),
+            member.name.clone(),
+            member.peer_ur_ls.join(","),
+            member.client_ur_ls.join(","),
+            member.is_learner.to_string(),
+        ]
+    };
+    r.members.iter().map(row).collect()
+}
+
+fn health_rows(list: &[Health]) -> Vec<Vec<String>> {
+    let row = |health: &Health| {
+        let Health { endpoint, healthy, took, error } = health;
+        vec![endpoint.clone(), healthy.to_string(), took.clone(), error.clone()]
+    };
+    list.iter().map(row).collect()
+}
+
+fn status_rows(list: &[Status]) -> Vec<Vec<String>> {
+    let row = |Status { endpoint, response: r }: &Status| {
+        let member = r.header.unwrap_or_default().member_id;
+        let downgrade = r.downgrade_info.clone().unwrap_or_default();
+        let size = |bytes: i64| text::size(u64::try_from(bytes).unwrap_or(0));
+        let used = r.db_size_in_use.saturating_mul(100).checked_div(r.db_size).unwrap_or(100);
+        vec![
+            endpoint.clone(),
+            format!("{member:x}"),
+            r.version.clone(),
+            r.storage_version.clone(),
+            size(r.db_size),
+            size(r.db_size_in_use),
+            format!("{}%", 100_i64.saturating_sub(used)),
+            size(r.db_size_quota),
+            (r.leader == member).to_string(),
+            r.is_learner.to_string(),
+            r.raft_term.to_string(),
+            r.raft_index.to_string(),
+            r.raft_applied_index.to_string(),
+            r.errors.join(", "),
+            downgrade.target_version,
+            downgrade.enabled.to_string(),
+        ]
+    };
+    list.iter().map(row).collect()
+}
+
+fn hash_rows(list: &[Hash]) -> Vec<Vec<String>> {
+    let row = |Hash { endpoint, response }: &Hash| {
+        vec![endpoint.clone(), response.hash.to_string(), response.hash_revision.to_string()]
+    };
+    list.iter().map(row).collect()
+}
