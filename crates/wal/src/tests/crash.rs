@@ -74,7 +74,7 @@ fn a_script_survives_a_crash_at_each_of_its_operations() {
 
 #[test]
 fn a_log_survives_one_crash_after_another() {
-    for seed in 0..cases(200) {
+    for seed in 0..cases(120) {
         let mut fs = new_fs();
         let mut member = Member::new(seed);
         let mut random = Random(!seed);
@@ -103,12 +103,12 @@ fn a_log_survives_one_crash_after_another() {
 /// opening the log has made them durable. The same goes for the name of a new segment.
 #[test]
 fn what_a_dead_process_left_unsynced_is_durable_once_it_is_read() {
-    for seed in 0..cases(200) {
+    for seed in 0..cases(120) {
         let what = format!("seed {seed}");
         let fs = new_fs();
         let mut member = Member::new(seed);
         let faulty = FaultFs::new(handle(&fs));
-        faulty.fail_after(100 + seed, Fault::Device);
+        faulty.fail_after(100 + seed % 200, Fault::Device);
         run(&mut member, Arc::new(faulty), None, 500).expect_err("the process has died");
         let wal = reopen(&mut member, &fs, &what);
         let mode = if seed % 2 == 0 { CrashMode::KeepSynced } else { CrashMode::Subset { seed } };

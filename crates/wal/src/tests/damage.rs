@@ -61,7 +61,7 @@ fn a_flipped_bit_in_a_synced_record_is_always_reported() {
         let end = reader::end_of_bytes(&*file, &path, 0, file.len().unwrap()).unwrap();
         // The last record may end in zeros, and its padding is checked, too.
         let end = end.unwrap().next_multiple_of(8);
-        for _ in 0..cases(400) {
+        for _ in 0..cases(300) {
             let (offset, bit) = (random.below(end), random.below(8) as u32);
             flip(&fs, &path, offset, bit);
             let error = crate::read(&fs, dir(), None).expect_err("the damage was not noticed");

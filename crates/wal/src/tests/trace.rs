@@ -9,7 +9,7 @@ use super::{METADATA, cases, create, handle, new_fs, open};
 /// entries reappear that the member had given up.
 #[test]
 fn replay_gives_what_was_appended() {
-    for seed in 0..cases(400) {
+    for seed in 0..cases(250) {
         check(seed, 60);
     }
     for seed in 0..cases(4) {

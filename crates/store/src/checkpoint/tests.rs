@@ -1,0 +1,330 @@
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message;
+use quoin_api::etcdserverpb::{
+    AlarmRequest, CompactionRequest, InternalRaftRequest, LeaseGrantRequest, PutRequest,
+    RangeRequest,
+};
+use quoin_api::membershippb::{ClusterVersionSetRequest, DowngradeInfoSetRequest};
+use quoin_api::raftpb::ConfChange;
+use quoin_vfs::{CrashMode, FileSystem, MemFs, OpenMode};
+
+use super::{
+    BLOCK_BYTES, Checkpoint, CheckpointError, CheckpointId, ConfState, Loaded, ReceivedCheckpoint,
+};
+use crate::{EntryData, Member, Store, View};
+
+const DIR: &str = "/store";
+
+fn new_fs() -> MemFs {
+    let fs = MemFs::new();
+    fs.create_dir_all(Path::new(DIR)).unwrap();
+    fs.sync_dir(Path::new("/")).unwrap();
+    fs
+}
+
+fn apply(store: &mut Store, request: &InternalRaftRequest) {
+    let entry = Bytes::from(request.encode_to_vec());
+    store.apply(store.applied().0 + 1, 2, EntryData::Normal(&entry)).unwrap();
+}
+
+fn put(store: &mut Store, key: &str, value: &[u8], lease: i64) {
+    let (key, value) = (Bytes::from(key.to_owned()), Bytes::copy_from_slice(value));
+    let put = Some(PutRequest { key, value, lease, ..PutRequest::default() });
+    apply(store, &InternalRaftRequest { put, ..Default::default() });
+}
+
+/// A store with something of everything.
+fn full_store() -> Store {
+    let mut store = Store::new();
+    for id in [1_u64, 2] {
+        let name = if id == 1 { "one" } else { "" };
+        let peer_urls = vec![format!("http://h{id}:1")];
+        let member = Member { id, peer_urls, name: name.to_owned(), ..Member::default() };
+        let context = Bytes::from(member.to_json(Some(false)));
+        let change = ConfChange { id: 0, r#type: 0, node_id: id, context };
+        let entry = Bytes::from(change.encode_to_vec());
+        store.apply(id, 1, EntryData::ConfChange(&entry)).unwrap();
+    }
+    let remove = ConfChange { r#type: 1, node_id: 2, ..ConfChange::default() };
+    let entry = Bytes::from(remove.encode_to_vec());
+    store.apply(3, 1, EntryData::ConfChange(&entry)).unwrap();
+    let ver = || "3.7.0".to_owned();
+    let downgrade_info_set = Some(DowngradeInfoSetRequest { enabled: true, ver: ver() });
+    apply(&mut store, &InternalRaftRequest { downgrade_info_set, ..Default::default() });
+    let cluster_version_set = Some(ClusterVersionSetRequest { ver: ver() });
+    apply(&mut store, &InternalRaftRequest { cluster_version_set, ..Default::default() });
+    let alarm = Some(AlarmRequest { action: 1, member_id: 1, alarm: 9 });
+    apply(&mut store, &InternalRaftRequest { alarm, ..Default::default() });
+    for id in [-7, 7] {
+        let lease_grant = Some(LeaseGrantRequest { id, ttl: 60 });
+        apply(&mut store, &InternalRaftRequest { lease_grant, ..Default::default() });
+    }
+    put(&mut store, "a", b"1", 7);
+    put(&mut store, "a", b"2", 7);
+    put(&mut store, "long", &[b'x'; 3 * BLOCK_BYTES], 0);
+    put(&mut store, "a", b"3", -7);
+    let compaction = Some(CompactionRequest { revision: 3, physical: false });
+    apply(&mut store, &InternalRaftRequest { compaction, ..Default::default() });
+    store
+}
+
+fn conf() -> ConfState {
+    ConfState { voters: vec![1, 3], learners: vec![4] }
+}
+
+fn check_same(found: &View, expected: &View) {
+    assert_eq!(found.applied(), expected.applied());
+    assert_eq!(found.revision(), expected.revision());
+    assert_eq!(found.compact_revision(), expected.compact_revision());
+    assert_eq!(found.hash_kv(0), expected.hash_kv(0));
+    assert_eq!(found.membership(), expected.membership());
+    assert_eq!(found.alarms, expected.alarms);
+    let leases = |view: &View| -> Vec<_> {
+        let leases = view.leases();
+        leases.map(|l| (l.id, l.ttl_s, l.remaining_ttl_s, l.keys().collect::<Vec<_>>())).collect()
+    };
+    assert_eq!(leases(found), leases(expected));
+    let events = |view: &View| -> Vec<_> {
+        view.events_from(view.compact_revision() + 1).unwrap().collect()
+    };
+    assert_eq!(events(found), events(expected));
+    let all = Bytes::from_static(&[0]);
+    let all = RangeRequest { key: all.clone(), range_end: all, ..RangeRequest::default() };
+    assert_eq!(found.range(&all), expected.range(&all));
+}
+
+fn check_loaded(loaded: &Loaded, expected: &Store) {
+    assert_eq!((loaded.index, loaded.term), expected.applied());
+    assert_eq!(loaded.conf, conf());
+    check_same(&loaded.store.view(), &expected.view());
+}
+
+fn load_newest(fs: &dyn FileSystem) -> Result<Option<Loaded>, CheckpointError> {
+    Checkpoint::load_newest(fs, Path::new(DIR))
+}
+
+fn write(fs: &dyn FileSystem, store: &Store) -> Result<CheckpointId, CheckpointError> {
+    store.checkpoint(conf()).write(fs, Path::new(DIR))
+}
+
+fn replace(fs: &MemFs, path: &Path, bytes: &[u8]) {
+    fs.create(path).unwrap().write_at(bytes, 0).unwrap();
+}
+
+fn bytes_of(store: &Store) -> Vec<u8> {
+    store.checkpoint(conf()).stream().collect::<Vec<_>>().concat()
+}
+
+#[test]
+fn comes_back_as_it_was_written() {
+    for store in [Store::new(), full_store()] {
+        let fs = new_fs();
+        assert!(load_newest(&fs).unwrap().is_none());
+        let id = write(&fs, &store).unwrap();
+        assert_eq!(id.index, store.applied().0);
+        check_loaded(&load_newest(&fs).unwrap().unwrap(), &store);
+    }
+}
+
+/// The checkpoint was taken before the store went on, and is written afterwards.
+#[test]
+fn shows_the_state_at_which_it_was_taken() {
+    let fs = new_fs();
+    let mut store = full_store();
+    let checkpoint = store.checkpoint(conf());
+    for n in 0..3000 {
+        put(&mut store, &format!("later{}", n % 7), b"v", 0);
+    }
+    let compaction = Some(CompactionRequest { revision: 2000, physical: false });
+    apply(&mut store, &InternalRaftRequest { compaction, ..Default::default() });
+    while store.collect(100) {}
+    checkpoint.write(&fs, Path::new(DIR)).unwrap();
+    check_loaded(&load_newest(&fs).unwrap().unwrap(), &full_store());
+}
+
+/// The bytes are a format, not an accident of the code: a change of them needs a new version.
+#[test]
+fn golden_bytes() {
+    let mut store = Store::new();
+    let lease_grant = Some(LeaseGrantRequest { id: 5, ttl: 60 });
+    apply(&mut store, &InternalRaftRequest { lease_grant, ..Default::default() });
+    put(&mut store, "k", b"v", 5);
+    let conf = ConfState { voters: vec![1], learners: vec![] };
+    let bytes = store.checkpoint(conf).stream().collect::<Vec<_>>().concat();
+    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let content = [
+        "51554f494e434b50", // QUOINCKP
+        "01000000",         // version
+        "0200000000000000", // index
+        "0200000000000000", // term
+        "01000000",         // voters
+        "0100000000000000",
+        "00000000",         // learners
+        "0200000000000000", // revision
+        "ffffffffffffffff", // compacted
+        "00000000",         // members
+        "00000000",         // removed
+        "00",               // version of the cluster
+        "00",               // downgrade
+        "00000000",         // alarms
+        "01",               // a lease
+        "0500000000000000",
+        "3c00000000000000",
+        "0000000000000000",
+        "00",
+        "01", // a put
+        "0200000000000000",
+        "00000000",
+        "0e000000",
+        "0a016b1002180220012a01763005",
+        "00",
+    ]
+    .concat();
+    let expected =
+        format!("{:02x}000000464c106e{content}00000000b945f16f9c00000000000000", content.len() / 2);
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn goes_to_another_member_as_a_stream() {
+    let store = full_store();
+    let bytes = bytes_of(&store);
+    assert!(store.checkpoint(conf()).stream().all(|piece| piece.len() <= BLOCK_BYTES + 8));
+    for piece in [1, 1000, bytes.len()] {
+        let fs = new_fs();
+        let mut received = ReceivedCheckpoint::begin(Arc::new(fs.clone()), Path::new(DIR)).unwrap();
+        bytes.chunks(piece).for_each(|piece| received.push(piece).unwrap());
+        assert!(load_newest(&fs).unwrap().is_none(), "nothing counts before it is complete");
+        check_loaded(&received.finish().unwrap(), &store);
+        check_loaded(&load_newest(&fs.crash(CrashMode::KeepSynced)).unwrap().unwrap(), &store);
+    }
+    let fs = new_fs();
+    let mut cut = ReceivedCheckpoint::begin(Arc::new(fs.clone()), Path::new(DIR)).unwrap();
+    cut.push(&bytes[..bytes.len() - 1]).unwrap();
+    assert!(matches!(cut.finish(), Err(CheckpointError::Damaged { .. })));
+    assert!(load_newest(&fs).unwrap().is_none());
+}
+
+#[test]
+fn the_one_before_stays() {
+    let fs = new_fs();
+    let mut store = full_store();
+    replace(&fs, Path::new("/store/checkpoint-0000000000000001.tmp"), b"left over");
+    replace(&fs, Path::new("/store/checkpoint-1"), b"not ours");
+    let mut indices = vec![];
+    for _ in 0..4 {
+        indices.push(write(&fs, &store).unwrap());
+        put(&mut store, "a", b"later", 0);
+    }
+    assert_eq!(Checkpoint::list(&fs, Path::new(DIR)).unwrap(), indices[2..]);
+    let names = fs.list(Path::new(DIR)).unwrap();
+    assert_eq!(names.len(), 3, "{names:?}");
+}
+
+/// One bit of any byte, or any number of bytes at the end.
+#[test]
+fn no_damage_goes_unseen() {
+    let mut store = full_store();
+    put(&mut store, "long", b"", 0);
+    let compaction = Some(CompactionRequest { revision: 6, physical: false });
+    apply(&mut store, &InternalRaftRequest { compaction, ..Default::default() });
+    let bytes = bytes_of(&store);
+    assert!(bytes.len() < 1000);
+    let fs = new_fs();
+    let path = CheckpointId { index: 99 }.path(Path::new(DIR));
+    let check_damaged = |bytes: &[u8], what: &str| {
+        replace(&fs, &path, bytes);
+        match load_newest(&fs) {
+            Err(CheckpointError::Damaged { path: found, .. }) => assert_eq!(found, path),
+            Err(error) => panic!("{what}: {error}"),
+            Ok(_) => panic!("{what} is not seen"),
+        }
+    };
+    for at in 0..bytes.len() {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1 << (at % 8);
+        check_damaged(&damaged, &format!("a bit at {at}"));
+        check_damaged(&bytes[..at], &format!("a cut at {at}"));
+    }
+    check_damaged(&[&bytes[..], b"\0"].concat(), "a byte too many");
+    replace(&fs, &path, &bytes);
+    assert!(load_newest(&fs).unwrap().is_some());
+}
+
+/// Blocks that are right in themselves but in each other's place.
+#[test]
+fn exchanged_blocks_are_seen() {
+    let mut bytes = bytes_of(&full_store());
+    let block = BLOCK_BYTES + 8;
+    let (first, rest) = bytes.split_at_mut(2 * block);
+    first[block..].swap_with_slice(&mut rest[..block]);
+    let fs = new_fs();
+    replace(&fs, &CheckpointId { index: 1 }.path(Path::new(DIR)), &bytes);
+    assert!(matches!(load_newest(&fs), Err(CheckpointError::Damaged { .. })));
+}
+
+#[test]
+fn a_later_format_is_refused_by_name() {
+    let fs = new_fs();
+    let mut content = b"QUOINCKP".to_vec();
+    content.extend([2, 0, 0, 0]);
+    let checksum = super::encode::block_checksum(0, &content);
+    let block = [&[12, 0, 0, 0], &checksum.to_le_bytes()[..], &content].concat();
+    replace(&fs, &CheckpointId { index: 1 }.path(Path::new(DIR)), &block);
+    assert!(matches!(load_newest(&fs), Err(CheckpointError::Version { version: 2, .. })));
+}
+
+/// The world stops at any operation while checkpoints are written. What is found afterwards is
+/// one of them, whole, and not older than the last one that was reported as written.
+#[test]
+fn a_crash_at_any_operation_leaves_a_whole_checkpoint() {
+    let mut stores = vec![];
+    let mut store = full_store();
+    for n in 0..3 {
+        put(&mut store, "a", &[n; 100], 0);
+        let fs = new_fs();
+        write(&fs, &store).unwrap();
+        stores.push(load_newest(&fs).unwrap().unwrap().store);
+    }
+    let mut stop = 0;
+    loop {
+        let fs = new_fs();
+        fs.stop_after(fs.ops() + stop);
+        let written = stores.iter().take_while(|store| write(&fs, store).is_ok()).count();
+        let seeded = (0..4).map(|seed| CrashMode::Subset { seed });
+        for mode in [CrashMode::KeepSynced, CrashMode::KeepAll].into_iter().chain(seeded) {
+            let after = fs.crash(mode);
+            let found = load_newest(&after).unwrap_or_else(|error| panic!("stop {stop}: {error}"));
+            let index = found.as_ref().map_or(0, |found| found.index);
+            let expected = stores.iter().find(|store| store.applied().0 == index);
+            if let (Some(found), Some(expected)) = (&found, expected) {
+                check_loaded(found, expected);
+            }
+            let acknowledged = written.checked_sub(1).map_or(0, |last| stores[last].applied().0);
+            assert!(index >= acknowledged, "stop {stop}: {index} < {acknowledged}");
+            write(&after, &stores[2]).unwrap();
+        }
+        if !fs.stopped() {
+            assert_eq!(written, stores.len());
+            return;
+        }
+        stop += 1;
+    }
+}
+
+/// A sync that failed must not be followed by a name that says that all is well.
+#[test]
+fn a_failed_sync_is_reported() {
+    let fs = new_fs();
+    let store = full_store();
+    fs.fail_sync(1);
+    assert!(matches!(write(&fs, &store), Err(CheckpointError::Io { .. })));
+    assert!(load_newest(&fs).unwrap().is_none());
+    write(&fs, &store).unwrap();
+    let path = CheckpointId { index: store.applied().0 }.path(Path::new(DIR));
+    let file = fs.open(&path, OpenMode::Read).unwrap();
+    assert_eq!(file.len().unwrap(), bytes_of(&store).len() as u64);
+}

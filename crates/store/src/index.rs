@@ -1,0 +1,132 @@
+//! The key index: for every key its latest change, and its earlier changes while compaction has
+//! not passed them.
+//!
+//! The index answers which revision of a key was current at a given one; the records themselves
+//! are in the history. A deleted key stays, with a tombstone as its latest change, until
+//! compaction passes the deletion.
+//!
+//! Invariants:
+//! - The changes of a key are in ascending order of revision, the latest one is the last.
+//! - A key is live if and only if its latest change is not a tombstone.
+
+use crate::revision::Revision;
+use crate::tree::{Entry, Tree};
+
+mod past;
+#[cfg(test)]
+mod tests;
+
+use past::Past;
+
+/// The index. Cloning it takes a snapshot.
+pub(crate) type Index = Tree<KeyState>;
+
+/// One change of a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Change {
+    pub(crate) revision: Revision,
+    pub(crate) tombstone: bool,
+}
+
+/// What the index knows of a key.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KeyState {
+    /// Revision of the latest change. It is zero only in a state that was never put.
+    pub(crate) modified: Revision,
+    /// Whether the latest change is a deletion.
+    pub(crate) tombstone: bool,
+    /// Main revision at which the current generation began.
+    pub(crate) created: i64,
+    /// Number of puts in the current generation.
+    pub(crate) version: i64,
+    /// The lease that the key is attached to, or 0.
+    pub(crate) lease: i64,
+    past: Past,
+}
+
+impl Entry for KeyState {
+    fn is_live(&self) -> bool {
+        !self.tombstone && self.modified.main > 0
+    }
+}
+
+impl KeyState {
+    /// Records a put, which begins a new generation if the key is not live.
+    pub(crate) fn put(&mut self, revision: Revision, lease: i64) {
+        let live = self.is_live();
+        self.push(Change { revision, tombstone: false });
+        (self.created, self.version) =
+            if live { (self.created, self.version + 1) } else { (revision.main, 1) };
+        self.lease = lease;
+    }
+
+    /// Records a deletion.
+    pub(crate) fn delete(&mut self, revision: Revision) {
+        self.push(Change { revision, tombstone: true });
+        (self.created, self.version, self.lease) = (0, 0, 0);
+    }
+
+    /// Records a change that was made before, as the records of a checkpoint tell it.
+    pub(crate) fn restore(&mut self, change: Change, created: i64, version: i64, lease: i64) {
+        self.push(change);
+        (self.created, self.version, self.lease) = (created, version, lease);
+    }
+
+    /// The latest change.
+    pub(crate) fn latest(&self) -> Change {
+        Change { revision: self.modified, tombstone: self.tombstone }
+    }
+
+    /// The newest change that is not newer than main revision `at`.
+    pub(crate) fn newest_at(&self, at: i64) -> Option<Change> {
+        if self.modified.main <= at { Some(self.latest()) } else { self.past.newest_at(at) }
+    }
+
+    /// The revision that a reader at main revision `at` sees; none if the key did not exist then.
+    pub(crate) fn visible_at(&self, at: i64) -> Option<Revision> {
+        self.newest_at(at).filter(|change| !change.tombstone).map(|change| change.revision)
+    }
+
+    /// Forgets the changes that a compaction at main revision `at` makes unreachable, and tells
+    /// them to `dead`. Returns whether any change is left: the newest one up to `at` stays, unless
+    /// it is a deletion before `at`.
+    pub(crate) fn compact(&mut self, at: i64, mut dead: impl FnMut(Revision)) -> bool {
+        if self.modified.main > at {
+            self.past.compact(at, &mut dead);
+            return true;
+        }
+        for change in self.past.drain() {
+            dead(change.revision);
+        }
+        let gone = is_spent(self.latest(), at);
+        if gone {
+            dead(self.modified);
+        }
+        !gone
+    }
+
+    /// The change up to main revision `at` that a compaction there leaves.
+    pub(crate) fn survivor(&self, at: i64) -> Option<Revision> {
+        self.newest_at(at).filter(|change| !is_spent(*change, at)).map(|change| change.revision)
+    }
+
+    /// Whether a compaction at main revision `at` has nothing to forget.
+    pub(crate) fn is_compact(&self, at: i64) -> bool {
+        let oldest = self.past.oldest().unwrap_or(self.latest());
+        oldest.revision.main > at || self.survivor(at) == Some(oldest.revision)
+    }
+
+    fn push(&mut self, change: Change) {
+        debug_assert!(change.revision > self.modified, "changes are ascending");
+        if self.modified.main > 0 {
+            self.past.push(self.latest());
+        }
+        (self.modified, self.tombstone) = (change.revision, change.tombstone);
+    }
+}
+
+/// Whether a compaction at `at` drops this change although it is the newest one of its key. A
+/// deletion exactly at `at` stays, because a watch may start there.
+fn is_spent(change: Change, at: i64) -> bool {
+    change.tombstone && change.revision.main < at
+}

@@ -1,0 +1,110 @@
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::{Change, KeyState};
+use crate::revision::Revision;
+use crate::tree::Entry;
+
+/// The changes of a key as a plain list, with the rules written down a second time.
+#[derive(Clone, Default)]
+struct Model {
+    changes: Vec<Change>,
+}
+
+impl Model {
+    fn newest_at(&self, at: i64) -> Option<Change> {
+        self.changes.iter().rev().find(|change| change.revision.main <= at).copied()
+    }
+
+    fn compact(&mut self, at: i64) -> Vec<Revision> {
+        let newest = self.newest_at(at);
+        let keeps = |change: &Change| {
+            change.revision.main > at
+                || (Some(*change) == newest && !(change.tombstone && change.revision.main < at))
+        };
+        let dead = self.changes.iter().filter(|change| !keeps(change));
+        let dead = dead.map(|change| change.revision).collect();
+        self.changes.retain(keeps);
+        dead
+    }
+}
+
+fn check(state: &KeyState, model: &Model, last: i64) {
+    for at in 0..=last + 1 {
+        assert_eq!(state.newest_at(at), model.newest_at(at), "at {at}");
+        let visible = model.newest_at(at).filter(|change| !change.tombstone);
+        assert_eq!(state.visible_at(at), visible.map(|change| change.revision), "at {at}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(48) })]
+
+    /// Each step is a put or a deletion some revisions later; now and then the key is compacted.
+    #[test]
+    fn behaves_like_a_list(
+        steps in vec((0_i64..3, 0_u32..2, any::<bool>(), 0_i64..40), 1..200),
+    ) {
+        let (mut state, mut model) = (KeyState::default(), Model::default());
+        let mut old = Vec::new();
+        let mut revision = Revision::first_of(2);
+        let mut compacted = 0;
+        for (skip, sub, delete, compact) in steps {
+            revision.main += 1 + skip;
+            revision.sub = sub;
+            let tombstone = delete && state.is_live();
+            if tombstone { state.delete(revision) } else { state.put(revision, 7) }
+            model.changes.push(Change { revision, tombstone });
+            let at = compacted + compact;
+            if compact < 8 && at <= revision.main {
+                compacted = at;
+                old.push((state.clone(), model.clone()));
+                let would_change = model.clone().compact(at);
+                prop_assert_eq!(state.is_compact(at), would_change.is_empty());
+                let mut dead = Vec::new();
+                let left = state.compact(at, |change| dead.push(change));
+                prop_assert_eq!(dead, model.compact(at));
+                prop_assert_eq!(left, !model.changes.is_empty());
+                if !left {
+                    (state, model) = Default::default();
+                }
+            }
+        }
+        check(&state, &model, revision.main);
+        for (state, model) in old {
+            check(&state, &model, revision.main);
+        }
+    }
+}
+
+#[test]
+fn generations_and_versions() {
+    let mut state = KeyState::default();
+    assert!(!state.is_live());
+    state.put(Revision { main: 2, sub: 1 }, 5);
+    state.put(Revision::first_of(4), 0);
+    assert_eq!((state.created, state.version, state.lease), (2, 2, 0));
+    state.delete(Revision::first_of(6));
+    assert!(!state.is_live());
+    state.put(Revision::first_of(9), 8);
+    assert_eq!((state.created, state.version, state.lease), (9, 1, 8));
+    assert_eq!(state.visible_at(7), None);
+    assert_eq!(state.visible_at(5), Some(Revision::first_of(4)));
+}
+
+#[test]
+fn a_key_with_very_many_changes_is_trimmed_and_searched() {
+    let mut state = KeyState::default();
+    for main in 1..=40_000 {
+        state.put(Revision::first_of(main), 0);
+    }
+    for at in (1..=40_000).step_by(777) {
+        assert_eq!(state.visible_at(at), Some(Revision::first_of(at)));
+    }
+    let mut dead = 0;
+    assert!(state.compact(30_000, |_| dead += 1));
+    assert_eq!(dead, 29_999);
+    assert_eq!(state.visible_at(29_999), None);
+    assert_eq!(state.visible_at(30_000), Some(Revision::first_of(30_000)));
+    assert_eq!((state.created, state.version), (1, 40_000));
+}

@@ -1,0 +1,70 @@
+//! Collecting the garbage of a compaction, a few records at a time.
+//!
+//! A record dies when its key changed again at or before the compacted revision. So the walk goes
+//! over the changes since the compaction before, and not over all keys: each change tells which
+//! key to trim. The walk begins at the older compacted revision itself, because deletions exactly
+//! there were kept.
+
+use super::Kv;
+use crate::record;
+use crate::revision::Revision;
+
+/// A walk that is not at its end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Garbage {
+    /// The next record to look at.
+    next: Revision,
+    /// The main revision at which the walk ends.
+    target: i64,
+}
+
+impl Kv {
+    /// Notes that a compaction moved from one revision to another.
+    pub(super) fn add_garbage(&mut self, from: i64, target: i64) {
+        let from = Revision::first_of(from.max(0));
+        let next = self.garbage.map_or(from, |garbage| garbage.next.min(from));
+        self.garbage = Some(Garbage { next, target });
+    }
+
+    /// Looks at up to `limit` records; true if some are left to look at. No reader can tell how
+    /// often this was called.
+    pub(crate) fn collect(&mut self, limit: usize) -> bool {
+        let Some(Garbage { next, target }) = self.garbage else { return false };
+        let records = self.history.view().iter_from(next);
+        let records = records.take_while(|record| record.revision.main <= target).take(limit + 1);
+        let mut visits: Vec<_> = records.map(|r| (r.revision, r.bytes.clone())).collect();
+        let rest = if visits.len() > limit { visits.pop() } else { None };
+        for (revision, bytes) in visits {
+            let key = record::key(&bytes).expect("records in memory are canonical");
+            self.visit(revision, &key, target);
+        }
+        self.garbage = rest.map(|(next, _)| Garbage { next, target });
+        self.garbage.is_some()
+    }
+
+    /// Trims the key of one record. Dead records after this one are dropped when the walk reaches
+    /// them.
+    fn visit(&mut self, revision: Revision, key: &[u8], target: i64) {
+        let Some(state) = self.index.get(key) else {
+            return self.history.drop_record(revision);
+        };
+        if !state.is_compact(target) {
+            let mut dead = Vec::new();
+            let left = self.index.upsert(key, |state| {
+                state.compact(target, |change| {
+                    if change < revision {
+                        dead.push(change);
+                    }
+                })
+            });
+            if !left {
+                self.index.remove(key);
+            }
+            dead.into_iter().for_each(|change| self.history.drop_record(change));
+        }
+        let survivor = self.index.get(key).and_then(|state| state.survivor(target));
+        if survivor != Some(revision) {
+            self.history.drop_record(revision);
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Reading the key space at its newest revision or at an older one.
+
+use bytes::Bytes;
+use quoin_api::error::Error;
+use quoin_api::mvccpb::KeyValue;
+
+use crate::history::{HistoryView, Record};
+use crate::index::{Index, KeyState};
+use crate::record;
+use crate::revision::Revision;
+
+/// The key space as it is at one revision, borrowed.
+#[derive(Clone, Copy)]
+pub(crate) struct Reader<'a> {
+    pub(crate) index: &'a Index,
+    pub(crate) history: &'a HistoryView,
+    /// The newest revision that this reader sees.
+    pub(crate) revision: i64,
+    pub(crate) compacted: i64,
+}
+
+/// The keys that a request names.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Span<'a> {
+    /// One key.
+    Key(&'a [u8]),
+    /// The keys from the first to before the second, or to the end of all keys.
+    Range(&'a [u8], Option<&'a [u8]>),
+}
+
+impl<'a> Span<'a> {
+    /// Reads the key and the end of a request: no end means one key, the byte 0 means no limit.
+    pub(crate) fn new(key: &'a [u8], range_end: &'a [u8]) -> Self {
+        match range_end {
+            [] => Self::Key(key),
+            [0] => Self::Range(key, None),
+            end => Self::Range(key, Some(end)),
+        }
+    }
+}
+
+impl<'a> Reader<'a> {
+    /// The main revision to read at for a request that asks for `revision`; 0 and less mean the
+    /// newest.
+    pub(crate) fn resolve(&self, revision: i64) -> Result<i64, Error> {
+        if revision > self.revision {
+            return Err(Error::FutureRevision);
+        }
+        let revision = if revision <= 0 { self.revision } else { revision };
+        if revision < self.compacted {
+            return Err(Error::Compacted);
+        }
+        Ok(revision)
+    }
+
+    /// How many keys a reader at main revision `at` finds.
+    pub(crate) fn count(&self, span: Span<'a>, at: i64) -> usize {
+        match span {
+            Span::Range(from, end) if at == self.revision => self.index.count_range(from, end).live,
+            Span::Key(_) | Span::Range(..) => self.revisions(span, at).count(),
+        }
+    }
+
+    /// The revisions of the keys that a reader at main revision `at` finds, in key order.
+    pub(crate) fn revisions(
+        &self,
+        span: Span<'a>,
+        at: i64,
+    ) -> impl Iterator<Item = Revision> + use<'a> {
+        let newest = at == self.revision;
+        let (single, range) = match span {
+            Span::Key(key) => (self.index.get(key), None),
+            Span::Range(from, end) => {
+                let slots = self.index.range(from, end);
+                (None, Some(if newest { slots.live_only() } else { slots }))
+            }
+        };
+        let slots = range.into_iter().flatten().map(|slot| slot.value());
+        single.into_iter().chain(slots).filter_map(move |state| state.visible_at(at))
+    }
+
+    /// The live keys at the newest revision.
+    pub(crate) fn live(&self, span: Span<'a>) -> impl Iterator<Item = &'a KeyState> + use<'a> {
+        let (single, range) = match span {
+            Span::Key(key) => (self.index.get(key), None),
+            Span::Range(from, end) => (None, Some(self.index.range(from, end).live_only())),
+        };
+        let slots = range.into_iter().flatten().map(|slot| slot.value());
+        single.into_iter().chain(slots).filter(|state| crate::tree::Entry::is_live(*state))
+    }
+
+    /// The live keys and their values at the newest revision.
+    pub(crate) fn pairs(&self, span: Span<'a>) -> impl Iterator<Item = KeyValue> + use<'a> {
+        let reader = *self;
+        self.live(span).map(move |state| reader.pair(state.modified))
+    }
+
+    /// A key with its value at the newest revision.
+    pub(crate) fn get(&self, key: &'a [u8]) -> Option<KeyValue> {
+        self.pairs(Span::Key(key)).next()
+    }
+
+    /// What the change at `revision` stored, as parts of its record.
+    pub(crate) fn pair(&self, revision: Revision) -> KeyValue {
+        record::decode(&self.record(revision).bytes).expect("records in memory are canonical")
+    }
+
+    /// The key of the change at `revision`, as a part of its record.
+    pub(crate) fn key(&self, revision: Revision) -> Bytes {
+        record::key(&self.record(revision).bytes).expect("records in memory are canonical")
+    }
+
+    fn record(&self, revision: Revision) -> &'a Record {
+        self.history.record(revision).expect("every revision in the index has its record")
+    }
+}

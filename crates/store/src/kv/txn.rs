@@ -1,0 +1,202 @@
+//! Transactions: compare, check, then execute.
+//!
+//! All comparisons, also those of transactions inside, are decided on the state before the
+//! transaction, and so are the checks of the operations that will run. Nothing fails after the
+//! first change. Reads see the changes made before them in the same transaction.
+
+use std::cmp::Ordering;
+
+use quoin_api::error::Error;
+use quoin_api::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
+use quoin_api::etcdserverpb::request_op::Request;
+use quoin_api::etcdserverpb::response_op::Response;
+use quoin_api::etcdserverpb::{
+    Compare, RangeRequest, RequestOp, ResponseHeader, ResponseOp, TxnRequest, TxnResponse,
+};
+
+use super::{Reader, Span, Write};
+use crate::index::KeyState;
+
+/// Which branch of a transaction runs, and the same for each transaction in that branch, in order.
+struct Path {
+    succeeded: bool,
+    inner: Vec<Self>,
+}
+
+/// Runs a transaction that may write.
+pub(crate) fn run_txn(write: &mut Write<'_>, request: &TxnRequest) -> Result<TxnResponse, Error> {
+    let path = decide(write.reader(), request);
+    check(write, request, &path)?;
+    let mut response = execute(request, &path, &mut |operation| {
+        Ok(match operation {
+            Operation::Range(range) => Response::ResponseRange(write.reader().range(range)?),
+            Operation::Put(put) => Response::ResponsePut(write.put(put)),
+            Operation::Delete(delete) => Response::ResponseDeleteRange(write.delete_range(delete)),
+        })
+    })?;
+    response.header = header(write.revision());
+    Ok(response)
+}
+
+/// Runs a transaction that only reads; one that writes is refused.
+pub(crate) fn run_readonly(reader: Reader<'_>, request: &TxnRequest) -> Result<TxnResponse, Error> {
+    let path = decide(reader, request);
+    check_ranges(reader, request, &path)?;
+    let mut response = execute(request, &path, &mut |operation| match operation {
+        Operation::Range(range) => Ok(Response::ResponseRange(reader.range(range)?)),
+        Operation::Put(_) | Operation::Delete(_) => Err(Error::UnknownMethod),
+    })?;
+    response.header = header(reader.revision);
+    Ok(response)
+}
+
+/// An operation that is not a transaction.
+enum Operation<'a> {
+    Range(&'a RangeRequest),
+    Put(&'a quoin_api::etcdserverpb::PutRequest),
+    Delete(&'a quoin_api::etcdserverpb::DeleteRangeRequest),
+}
+
+fn header(revision: i64) -> Option<ResponseHeader> {
+    Some(ResponseHeader { revision, ..ResponseHeader::default() })
+}
+
+fn branch<'a>(request: &'a TxnRequest, path: &Path) -> &'a [RequestOp] {
+    if path.succeeded { &request.success } else { &request.failure }
+}
+
+fn decide(reader: Reader<'_>, request: &TxnRequest) -> Path {
+    let succeeded = request.compare.iter().all(|compare| holds(reader, compare));
+    let mut path = Path { succeeded, inner: Vec::new() };
+    for operation in branch(request, &path) {
+        if let Some(Request::RequestTxn(inner)) = &operation.request {
+            path.inner.push(decide(reader, inner));
+        }
+    }
+    path
+}
+
+/// Checks the operations that will run, in order.
+fn check(write: &Write<'_>, request: &TxnRequest, path: &Path) -> Result<(), Error> {
+    let mut paths = path.inner.iter();
+    for operation in branch(request, path) {
+        match &operation.request {
+            Some(Request::RequestRange(range)) => check_revision(write.reader(), range)?,
+            Some(Request::RequestPut(put)) => write.check_put(put)?,
+            Some(Request::RequestTxn(inner)) => {
+                let path = paths.next().expect("every inner transaction has its path");
+                check(write, inner, path)?;
+            }
+            Some(Request::RequestDeleteRange(_)) | None => {}
+        }
+    }
+    Ok(())
+}
+
+/// Checks the ranges of a transaction without writes.
+fn check_ranges(reader: Reader<'_>, request: &TxnRequest, path: &Path) -> Result<(), Error> {
+    let mut paths = path.inner.iter();
+    for operation in branch(request, path) {
+        match &operation.request {
+            Some(Request::RequestRange(range)) => check_revision(reader, range)?,
+            Some(Request::RequestTxn(inner)) => {
+                let path = paths.next().expect("every inner transaction has its path");
+                check_ranges(reader, inner, path)?;
+            }
+            Some(Request::RequestPut(_) | Request::RequestDeleteRange(_)) | None => {}
+        }
+    }
+    Ok(())
+}
+
+/// Within a transaction a revision below 0 is not the newest one but one that was compacted.
+fn check_revision(reader: Reader<'_>, range: &RangeRequest) -> Result<(), Error> {
+    match range.revision {
+        0 => Ok(()),
+        revision if revision > reader.revision => Err(Error::FutureRevision),
+        revision if revision < reader.compacted => Err(Error::Compacted),
+        _ => Ok(()),
+    }
+}
+
+fn execute(
+    request: &TxnRequest,
+    path: &Path,
+    run: &mut impl FnMut(Operation<'_>) -> Result<Response, Error>,
+) -> Result<TxnResponse, Error> {
+    let operations = branch(request, path);
+    let mut responses = Vec::with_capacity(operations.len());
+    let mut paths = path.inner.iter();
+    for operation in operations {
+        let response = match &operation.request {
+            Some(Request::RequestRange(range)) => Some(run(Operation::Range(range))?),
+            Some(Request::RequestPut(put)) => Some(run(Operation::Put(put))?),
+            Some(Request::RequestDeleteRange(delete)) => Some(run(Operation::Delete(delete))?),
+            Some(Request::RequestTxn(inner)) => {
+                let path = paths.next().expect("every inner transaction has its path");
+                let mut response = execute(inner, path, run)?;
+                response.header = Some(ResponseHeader::default());
+                Some(Response::ResponseTxn(response))
+            }
+            None => None,
+        };
+        responses.push(ResponseOp { response });
+    }
+    Ok(TxnResponse { header: None, succeeded: path.succeeded, responses })
+}
+
+/// Whether a comparison holds for every key that it names. A key that does not exist has no value
+/// to compare with; its numbers are 0.
+fn holds(reader: Reader<'_>, compare: &Compare) -> bool {
+    let by_value = compare.target == CompareTarget::Value as i32;
+    let mut keys = reader.live(Span::new(&compare.key, &compare.range_end)).peekable();
+    if keys.peek().is_none() {
+        return !by_value && holds_for(compare, &KeyState::default(), &[]);
+    }
+    if !by_value {
+        return keys.all(|state| holds_for(compare, state, &[]));
+    }
+    keys.all(|state| holds_for(compare, state, &reader.pair(state.modified).value))
+}
+
+/// A target without an operand compares with 0 or with the empty value, and so does an operand of
+/// another kind than the target. An unknown target is equal to everything, and an unknown
+/// comparison holds.
+fn holds_for(compare: &Compare, state: &KeyState, value: &[u8]) -> bool {
+    let operand = compare.target_union.as_ref();
+    let number = |pick: fn(&TargetUnion) -> Option<i64>| operand.and_then(pick).unwrap_or(0);
+    let ordering = match CompareTarget::try_from(compare.target) {
+        Ok(CompareTarget::Version) => state.version.cmp(&number(version_of)),
+        Ok(CompareTarget::Create) => state.created.cmp(&number(create_of)),
+        Ok(CompareTarget::Mod) => state.modified.main.cmp(&number(modified_of)),
+        Ok(CompareTarget::Lease) => state.lease.cmp(&number(lease_of)),
+        Ok(CompareTarget::Value) => match operand {
+            Some(TargetUnion::Value(operand)) => value.cmp(operand),
+            Some(_) | None => value.cmp(&[]),
+        },
+        Err(_) => Ordering::Equal,
+    };
+    match CompareResult::try_from(compare.result) {
+        Ok(CompareResult::Equal) => ordering.is_eq(),
+        Ok(CompareResult::NotEqual) => ordering.is_ne(),
+        Ok(CompareResult::Greater) => ordering.is_gt(),
+        Ok(CompareResult::Less) => ordering.is_lt(),
+        Err(_) => true,
+    }
+}
+
+fn version_of(operand: &TargetUnion) -> Option<i64> {
+    if let TargetUnion::Version(number) = operand { Some(*number) } else { None }
+}
+
+fn create_of(operand: &TargetUnion) -> Option<i64> {
+    if let TargetUnion::CreateRevision(number) = operand { Some(*number) } else { None }
+}
+
+fn modified_of(operand: &TargetUnion) -> Option<i64> {
+    if let TargetUnion::ModRevision(number) = operand { Some(*number) } else { None }
+}
+
+fn lease_of(operand: &TargetUnion) -> Option<i64> {
+    if let TargetUnion::Lease(number) = operand { Some(*number) } else { None }
+}

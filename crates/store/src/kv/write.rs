@@ -1,0 +1,139 @@
+//! One request that changes the key space: everything in it happens at one main revision.
+
+use bytes::Bytes;
+use quoin_api::error::Error;
+use quoin_api::etcdserverpb::{
+    DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse, ResponseHeader,
+};
+use quoin_api::mvccpb::KeyValue;
+
+use super::{Kv, Reader, Span};
+use crate::lease::Leases;
+use crate::record;
+use crate::revision::Revision;
+use crate::tree::Entry;
+
+/// A request in progress.
+pub(crate) struct Write<'a> {
+    kv: &'a mut Kv,
+    leases: &'a mut Leases,
+    changes: u32,
+}
+
+impl<'a> Write<'a> {
+    pub(crate) fn begin(kv: &'a mut Kv, leases: &'a mut Leases) -> Self {
+        Self { kv, leases, changes: 0 }
+    }
+
+    /// Ends the request: its changes become the newest revision.
+    pub(crate) fn finish(self) -> i64 {
+        self.kv.revision += i64::from(self.changes > 0);
+        self.kv.revision
+    }
+
+    /// The state as this request has changed it so far.
+    pub(crate) fn reader(&self) -> Reader<'_> {
+        Reader { revision: self.revision(), ..self.kv.reader() }
+    }
+
+    /// The revision that a response inside this request tells.
+    pub(crate) fn revision(&self) -> i64 {
+        self.kv.revision + i64::from(self.changes > 0)
+    }
+
+    /// Whether a put may be carried out: the lease it names exists, and so does the key if the put
+    /// wants to keep something of it.
+    pub(crate) fn check_put(&self, request: &PutRequest) -> Result<(), Error> {
+        if request.lease != 0 && !self.leases.contains(request.lease) {
+            return Err(Error::LeaseNotFound);
+        }
+        let keeps = request.ignore_value || request.ignore_lease;
+        if keeps && !self.kv.index.get(&request.key).is_some_and(Entry::is_live) {
+            return Err(Error::KeyNotFound);
+        }
+        Ok(())
+    }
+
+    /// Carries out a put that was checked.
+    pub(crate) fn put(&mut self, request: &PutRequest) -> PutResponse {
+        let wants_previous = request.prev_kv || request.ignore_value || request.ignore_lease;
+        let previous = if wants_previous { self.reader().get(&request.key) } else { None };
+        let kept = previous.as_ref();
+        let value = match kept.filter(|_| request.ignore_value) {
+            Some(kept) => kept.value.clone(),
+            None => request.value.clone(),
+        };
+        let lease = match kept.filter(|_| request.ignore_lease) {
+            Some(kept) => kept.lease,
+            None => request.lease,
+        };
+        self.put_pair(&request.key, value, lease);
+        let prev_kv = previous.filter(|_| request.prev_kv);
+        PutResponse { header: self.header(), prev_kv }
+    }
+
+    /// Deletes the keys that a request names, in ascending order.
+    pub(crate) fn delete_range(&mut self, request: &DeleteRangeRequest) -> DeleteRangeResponse {
+        let span = Span::new(&request.key, &request.range_end);
+        let reader = self.reader();
+        let prev_kvs = match request.prev_kv {
+            true => reader.pairs(span).collect(),
+            false => Vec::new(),
+        };
+        let keys: Vec<Bytes> = reader.live(span).map(|state| reader.key(state.modified)).collect();
+        keys.iter().for_each(|key| self.delete(key));
+        let deleted = i64::try_from(keys.len()).expect("there are fewer keys than bytes");
+        DeleteRangeResponse { header: self.header(), deleted, prev_kvs }
+    }
+
+    /// Deletes one key if it is live.
+    pub(crate) fn delete_key(&mut self, key: &[u8]) {
+        if self.kv.index.get(key).is_some_and(Entry::is_live) {
+            self.delete(key);
+        }
+    }
+
+    fn put_pair(&mut self, key: &Bytes, value: Bytes, lease: i64) {
+        let revision = self.next_revision();
+        let (old_lease, create_revision, version) = self.kv.index.upsert(key, |state| {
+            let old_lease = state.lease;
+            state.put(revision, lease);
+            (old_lease, state.created, state.version)
+        });
+        let mod_revision = revision.main;
+        let key = key.clone();
+        let pair = KeyValue { key, value, create_revision, mod_revision, version, lease };
+        self.kv.history.append(revision, false, record::encode(&pair));
+        if old_lease != lease {
+            if old_lease != 0 {
+                self.leases.detach(old_lease, &pair.key);
+            }
+            if lease != 0 {
+                self.leases.attach(lease, &pair.key);
+            }
+        }
+    }
+
+    fn delete(&mut self, key: &[u8]) {
+        let revision = self.next_revision();
+        let lease = self.kv.index.upsert(key, |state| {
+            let lease = state.lease;
+            state.delete(revision);
+            lease
+        });
+        self.kv.history.append(revision, true, record::encode_tombstone(key));
+        if lease != 0 {
+            self.leases.detach(lease, key);
+        }
+    }
+
+    fn next_revision(&mut self) -> Revision {
+        let revision = Revision { main: self.kv.revision + 1, sub: self.changes };
+        self.changes = self.changes.checked_add(1).expect("a request has fewer changes than 2^32");
+        revision
+    }
+
+    fn header(&self) -> Option<ResponseHeader> {
+        Some(ResponseHeader { revision: self.revision(), ..ResponseHeader::default() })
+    }
+}

@@ -1,0 +1,44 @@
+//! The replicated state machine: keys, revisions, leases, alarms, membership, checkpoint.
+//!
+//! [`Store`] applies log entries in order and is a pure function of them: no clock, no
+//! randomness, no threads, no local settings. Every member that applies the same entries has the
+//! same state and gives the same answers. [`View`] is the state after some entry, immutable and
+//! shared without locks. [`Checkpoint`] writes a state to a file and reads it back; it is the only
+//! part that touches files.
+//!
+//! The rooms, from the bottom up: `tree` (an ordered map that is shared while it changes),
+//! `index` (the changes of each key), `record` and `history` (the changes in their order), `kv`
+//! (the rules of etcd's key space), `lease`, `alarm`, `membership`, `check` (what a request may
+//! not ask), `view`, `store`, `checkpoint`.
+//!
+//! Not here: Raft, the WAL, when a lease expires, who may do what.
+
+mod alarm;
+mod check;
+mod checkpoint;
+mod history;
+mod index;
+mod kv;
+mod lease;
+mod membership;
+mod record;
+mod revision;
+mod store;
+mod tree;
+mod view;
+
+pub use check::{
+    check_delete, check_put, check_range, check_range_stream, check_txn, is_txn_readonly,
+    is_txn_serializable,
+};
+pub use checkpoint::{
+    Checkpoint, CheckpointError, CheckpointId, CheckpointStream, ConfState, Loaded,
+    ReceivedCheckpoint,
+};
+pub use lease::{Lease, MAX_LEASE_TTL_S};
+pub use membership::{
+    BadChange, ClusterVersion, Downgrade, Member, Membership, cluster_id, member_id,
+};
+pub use revision::Revision;
+pub use store::{Applied, DEFAULT_MAX_LEARNERS, EntryData, Fatal, Reply, Store};
+pub use view::{Event, HashKv, View};

@@ -1,0 +1,207 @@
+//! The store: what log entries do, one after another.
+//!
+//! [`Store::apply`] is a pure function of the state and the entry. An entry that asks for
+//! something that cannot be done is answered with an error and is applied all the same; every
+//! member gives the same answer. An entry that cannot be understood ends with [`Fatal`]: other
+//! members may have changed their state by it, so this one must not go on.
+//!
+//! Not here: checks that depend on the request alone (see `check`), quotas, and who may do what.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use quoin_api::error::Error;
+use quoin_api::etcdserverpb::{
+    AlarmResponse, CompactionResponse, DeleteRangeResponse, LeaseCheckpointResponse,
+    LeaseGrantResponse, LeaseRevokeResponse, PutResponse, RangeResponse, TxnResponse,
+};
+use quoin_api::raftpb::ConfChange;
+
+use crate::alarm::Alarms;
+use crate::kv::Kv;
+use crate::lease::Leases;
+use crate::membership::{BadChange, Member, Membership};
+use crate::view::View;
+
+mod apply;
+mod request;
+#[cfg(test)]
+mod tests;
+
+/// Learners that a cluster may have unless it is told otherwise.
+pub const DEFAULT_MAX_LEARNERS: usize = 1;
+
+/// Records of garbage that each entry looks at, so that garbage shrinks also in a store that is
+/// never idle.
+const COLLECT_PER_ENTRY: usize = 4;
+
+/// The replicated state.
+pub struct Store {
+    pub(crate) kv: Kv,
+    pub(crate) leases: Leases,
+    pub(crate) alarms: Arc<Alarms>,
+    pub(crate) membership: Arc<Membership>,
+    pub(crate) applied: (u64, u64),
+    max_learners: usize,
+}
+
+/// What an entry carries.
+#[derive(Clone, Copy, Debug)]
+pub enum EntryData<'a> {
+    /// A request, or nothing in the first entry of a leader.
+    Normal(&'a Bytes),
+    /// A change of members.
+    ConfChange(&'a Bytes),
+}
+
+/// What an entry did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Applied {
+    /// The ID by which the proposer waits for the answer; 0 if nobody can wait.
+    pub request_id: u64,
+    /// The answer.
+    pub result: Result<Reply, Error>,
+    /// The change of members to hand to Raft, which goes to no member if it was refused.
+    pub conf_change: Option<ConfChange>,
+}
+
+/// The answer to a request. Of headers only the revision is filled; responses inside a transaction
+/// have no more than that in etcd either.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// The entry asks for no answer.
+    None,
+    /// Keys were read.
+    Range(RangeResponse),
+    /// A key was put.
+    Put(PutResponse),
+    /// Keys were deleted.
+    DeleteRange(DeleteRangeResponse),
+    /// A transaction ran.
+    Txn(TxnResponse),
+    /// Older revisions became unreachable.
+    Compaction(CompactionResponse),
+    /// A lease was granted.
+    LeaseGrant(LeaseGrantResponse),
+    /// A lease and its keys are gone.
+    LeaseRevoke(LeaseRevokeResponse),
+    /// What is left of leases was noted.
+    LeaseCheckpoint(LeaseCheckpointResponse),
+    /// Alarms were listed, raised or cleared.
+    Alarm(AlarmResponse),
+    /// The members after a change of them.
+    Members(Vec<Member>),
+}
+
+/// An entry that this member cannot apply although others may have. The process must stop.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fatal {
+    /// The bytes are no request.
+    #[error("entry {index} cannot be decoded: {reason}")]
+    Undecodable {
+        /// Index of the entry.
+        index: u64,
+        /// What the decoder says.
+        reason: String,
+    },
+    /// The request is one that this release does not know or does not support.
+    #[error("entry {index} has a request that is not understood: {what}")]
+    NotUnderstood {
+        /// Index of the entry.
+        index: u64,
+        /// Which request.
+        what: String,
+    },
+    /// The change of members is malformed.
+    #[error("entry {index} changes members in a way that is not understood: {reason}")]
+    ConfChange {
+        /// Index of the entry.
+        index: u64,
+        /// What is wrong with it.
+        reason: BadChange,
+    },
+    /// The entry is not the one after the last.
+    #[error("entry {index} does not follow entry {applied}")]
+    OutOfOrder {
+        /// Index of the entry.
+        index: u64,
+        /// Index of the last entry applied.
+        applied: u64,
+    },
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Store {
+    /// A store before the first entry.
+    pub fn new() -> Self {
+        Self {
+            kv: Kv::new(),
+            leases: Leases::default(),
+            alarms: Arc::default(),
+            membership: Arc::default(),
+            applied: (0, 0),
+            max_learners: DEFAULT_MAX_LEARNERS,
+        }
+    }
+
+    /// The store as a checkpoint has it.
+    pub(crate) fn restored(
+        kv: Kv,
+        leases: Leases,
+        alarms: Alarms,
+        membership: Membership,
+        applied: (u64, u64),
+    ) -> Self {
+        let (alarms, membership) = (Arc::new(alarms), Arc::new(membership));
+        Self { kv, leases, alarms, membership, applied, max_learners: DEFAULT_MAX_LEARNERS }
+    }
+
+    /// Sets how many learners the cluster may have. It decides what apply accepts, so all members
+    /// must set the same, as they must in etcd.
+    pub fn set_max_learners(&mut self, max_learners: usize) {
+        self.max_learners = max_learners;
+    }
+
+    /// Index and term of the last entry applied.
+    pub fn applied(&self) -> (u64, u64) {
+        self.applied
+    }
+
+    /// The members of the cluster.
+    pub fn membership(&self) -> &Membership {
+        &self.membership
+    }
+
+    /// The state after the last entry applied, for readers.
+    pub fn view(&self) -> View {
+        View {
+            index: self.kv.index.clone(),
+            history: self.kv.history.view().clone(),
+            revision: self.kv.revision,
+            compacted: self.kv.compacted,
+            size: self.kv.history.size(),
+            leases: self.leases.clone(),
+            alarms: Arc::clone(&self.alarms),
+            membership: Arc::clone(&self.membership),
+            applied: self.applied,
+        }
+    }
+
+    /// Collects garbage of compactions: looks at up to `limit` records and returns whether some
+    /// are left. Entries do a little of it; this is for the time between them. It changes what the
+    /// store holds in memory and nothing that can be seen.
+    pub fn collect(&mut self, limit: usize) -> bool {
+        self.kv.collect(limit)
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("applied", &self.applied).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,197 @@
+//! Applying one entry.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message;
+use quoin_api::error::Error;
+use quoin_api::etcdserverpb::alarm_request::AlarmAction;
+use quoin_api::etcdserverpb::request_op::Request as Operation;
+use quoin_api::etcdserverpb::{
+    AlarmMember, AlarmRequest, AlarmResponse, AlarmType, CompactionResponse,
+    LeaseCheckpointResponse, LeaseGrantResponse, LeaseRevokeResponse, RequestOp, ResponseHeader,
+    TxnRequest,
+};
+use quoin_api::raftpb::ConfChange;
+
+use super::request::{Problem, Request, read};
+use super::{Applied, COLLECT_PER_ENTRY, EntryData, Fatal, Reply, Store};
+use crate::kv::{Write, run_txn};
+use crate::membership::Downgrade;
+
+impl Store {
+    /// Applies the entry after the last one. After a [`Fatal`] the state is as before.
+    pub fn apply(&mut self, index: u64, term: u64, entry: EntryData<'_>) -> Result<Applied, Fatal> {
+        if self.applied.0.checked_add(1) != Some(index) {
+            return Err(Fatal::OutOfOrder { index, applied: self.applied.0 });
+        }
+        let applied = match entry {
+            EntryData::Normal(entry) if entry.is_empty() => {
+                Applied { request_id: 0, result: Ok(Reply::None), conf_change: None }
+            }
+            EntryData::Normal(entry) => self.apply_normal(index, entry)?,
+            EntryData::ConfChange(entry) => self.apply_conf_change(index, entry)?,
+        };
+        self.applied = (index, term);
+        self.kv.collect(COLLECT_PER_ENTRY);
+        Ok(applied)
+    }
+
+    fn apply_normal(&mut self, index: u64, entry: &Bytes) -> Result<Applied, Fatal> {
+        let (request_id, request) = read(entry).map_err(|problem| match problem {
+            Problem::Undecodable(reason) => Fatal::Undecodable { index, reason },
+            Problem::NotUnderstood(what) => Fatal::NotUnderstood { index, what },
+        })?;
+        let result = match request {
+            Request::ClusterVersion(request) => {
+                let version = request.ver.parse().map_err(|()| {
+                    let what = format!("cluster version {:?}", request.ver);
+                    Fatal::NotUnderstood { index, what }
+                })?;
+                Arc::make_mut(&mut self.membership).version = Some(version);
+                Ok(Reply::None)
+            }
+            Request::MemberAttributes(request) => {
+                let attributes = request.member_attributes.unwrap_or_default();
+                let membership = Arc::make_mut(&mut self.membership);
+                let (name, urls) = (attributes.name, attributes.client_urls);
+                membership.set_attributes(request.member_id, name, urls);
+                Ok(Reply::None)
+            }
+            Request::Downgrade(request) => {
+                let target_version = request.enabled.then_some(request.ver);
+                Arc::make_mut(&mut self.membership).downgrade = Downgrade { target_version };
+                Ok(Reply::None)
+            }
+            Request::Nothing => Ok(Reply::None),
+            request => self.admit(&request).and_then(|()| self.run(request)),
+        };
+        Ok(Applied { request_id, result, conf_change: None })
+    }
+
+    /// Refuses what the alarms that are raised do not let through.
+    fn admit(&self, request: &Request) -> Result<(), Error> {
+        let corrupt = self.alarms.corrupt();
+        let (reads_or_writes, grows) = match request {
+            Request::Put(_) | Request::LeaseGrant(_) => (true, true),
+            Request::Txn(txn) => (true, puts(txn)),
+            Request::Range(_)
+            | Request::DeleteRange(_)
+            | Request::Compaction(_)
+            | Request::LeaseRevoke(_) => (true, false),
+            Request::LeaseCheckpoint(_)
+            | Request::Alarm(_)
+            | Request::Nothing
+            | Request::ClusterVersion(_)
+            | Request::MemberAttributes(_)
+            | Request::Downgrade(_) => (false, false),
+        };
+        if corrupt && reads_or_writes {
+            return Err(Error::Corrupt);
+        }
+        if grows && self.alarms.no_space() {
+            return Err(Error::NoSpace);
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, request: Request) -> Result<Reply, Error> {
+        match request {
+            Request::Range(request) => self.kv.reader().range(&request).map(Reply::Range),
+            Request::Put(request) => {
+                let mut write = Write::begin(&mut self.kv, &mut self.leases);
+                write.check_put(&request)?;
+                let response = write.put(&request);
+                write.finish();
+                Ok(Reply::Put(response))
+            }
+            Request::DeleteRange(request) => {
+                let mut write = Write::begin(&mut self.kv, &mut self.leases);
+                let response = write.delete_range(&request);
+                write.finish();
+                Ok(Reply::DeleteRange(response))
+            }
+            Request::Txn(request) => {
+                let mut write = Write::begin(&mut self.kv, &mut self.leases);
+                let response = run_txn(&mut write, &request);
+                write.finish();
+                response.map(Reply::Txn)
+            }
+            Request::Compaction(request) => {
+                self.kv.compact(request.revision)?;
+                Ok(Reply::Compaction(CompactionResponse { header: self.header() }))
+            }
+            Request::LeaseGrant(request) => {
+                self.leases.grant(request.id, request.ttl)?;
+                let (header, error) = (self.header(), String::new());
+                let (id, ttl) = (request.id, request.ttl);
+                Ok(Reply::LeaseGrant(LeaseGrantResponse { header, id, ttl, error }))
+            }
+            Request::LeaseRevoke(request) => {
+                let keys = self.leases.revoke(request.id)?;
+                let mut write = Write::begin(&mut self.kv, &mut self.leases);
+                keys.iter().for_each(|key| write.delete_key(key));
+                write.finish();
+                Ok(Reply::LeaseRevoke(LeaseRevokeResponse { header: self.header() }))
+            }
+            Request::LeaseCheckpoint(request) => {
+                for checkpoint in request.checkpoints {
+                    self.leases.checkpoint(checkpoint.id, checkpoint.remaining_ttl);
+                }
+                Ok(Reply::LeaseCheckpoint(LeaseCheckpointResponse { header: self.header() }))
+            }
+            Request::Alarm(request) => Ok(self.run_alarm(request)),
+            Request::ClusterVersion(_)
+            | Request::MemberAttributes(_)
+            | Request::Downgrade(_)
+            | Request::Nothing => Ok(Reply::None),
+        }
+    }
+
+    /// Raising an alarm answers with it even if it was raised before; clearing answers with it
+    /// only if it was.
+    fn run_alarm(&mut self, request: AlarmRequest) -> Reply {
+        let alarm = AlarmMember { member_id: request.member_id, alarm: request.alarm };
+        let alarms = match AlarmAction::try_from(request.action) {
+            Ok(AlarmAction::Get) => self.alarms.of_kind(request.alarm),
+            Ok(AlarmAction::Activate) if request.alarm == AlarmType::None as i32 => Vec::new(),
+            Ok(AlarmAction::Activate) => {
+                Arc::make_mut(&mut self.alarms).raise(alarm);
+                vec![alarm]
+            }
+            Ok(AlarmAction::Deactivate) => {
+                let cleared = Arc::make_mut(&mut self.alarms).clear(alarm);
+                if cleared { vec![alarm] } else { Vec::new() }
+            }
+            Err(_) => return Reply::None,
+        };
+        Reply::Alarm(AlarmResponse { header: self.header(), alarms })
+    }
+
+    fn apply_conf_change(&mut self, index: u64, entry: &Bytes) -> Result<Applied, Fatal> {
+        let mut change = ConfChange::decode(entry.clone())
+            .map_err(|error| Fatal::Undecodable { index, reason: error.to_string() })?;
+        let membership = Arc::make_mut(&mut self.membership);
+        let outcome = membership.apply(&change, self.max_learners);
+        let refused = outcome.map_err(|reason| Fatal::ConfChange { index, reason })?;
+        let result = refused.map(|()| Reply::Members(membership.members().cloned().collect()));
+        if result.is_err() {
+            change.node_id = 0;
+        }
+        Ok(Applied { request_id: change.id, result, conf_change: Some(change) })
+    }
+
+    fn header(&self) -> Option<ResponseHeader> {
+        Some(ResponseHeader { revision: self.kv.revision, ..ResponseHeader::default() })
+    }
+}
+
+/// Whether some branch of a transaction puts a key.
+fn puts(txn: &TxnRequest) -> bool {
+    let puts_key = |operation: &RequestOp| match &operation.request {
+        Some(Operation::RequestPut(_)) => true,
+        Some(Operation::RequestTxn(inner)) => puts(inner),
+        Some(Operation::RequestRange(_) | Operation::RequestDeleteRange(_)) | None => false,
+    };
+    txn.success.iter().chain(&txn.failure).any(puts_key)
+}

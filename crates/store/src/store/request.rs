@@ -1,0 +1,114 @@
+//! From the bytes of an entry to the one request in it.
+//!
+//! Entries of today are an `InternalRaftRequest` with one of its fields set. Members of etcd 3.5
+//! publish themselves and the cluster version as a request of the v2 API, on its own or inside the
+//! other; these are read and never written.
+
+use bytes::Bytes;
+use prost::Message;
+use quoin_api::etcdserverpb::{
+    AlarmRequest, CompactionRequest, DeleteRangeRequest, InternalRaftRequest,
+    LeaseCheckpointRequest, LeaseGrantRequest, LeaseRevokeRequest, PutRequest, RangeRequest,
+    Request as V2Request, TxnRequest,
+};
+use quoin_api::membershippb::{
+    Attributes, ClusterMemberAttrSetRequest, ClusterVersionSetRequest, DowngradeInfoSetRequest,
+};
+
+use crate::membership::read_attributes;
+
+/// What an entry asks for.
+pub(super) enum Request {
+    ClusterVersion(ClusterVersionSetRequest),
+    MemberAttributes(ClusterMemberAttrSetRequest),
+    Downgrade(DowngradeInfoSetRequest),
+    Nothing,
+    Range(RangeRequest),
+    Put(PutRequest),
+    DeleteRange(DeleteRangeRequest),
+    Txn(TxnRequest),
+    Compaction(CompactionRequest),
+    LeaseGrant(LeaseGrantRequest),
+    LeaseRevoke(LeaseRevokeRequest),
+    LeaseCheckpoint(LeaseCheckpointRequest),
+    Alarm(AlarmRequest),
+}
+
+/// Why an entry has no request for us.
+pub(super) enum Problem {
+    Undecodable(String),
+    NotUnderstood(String),
+}
+
+/// Reads an entry that is not empty: the ID of its request, and the request.
+pub(super) fn read(entry: &Bytes) -> Result<(u64, Request), Problem> {
+    match InternalRaftRequest::decode(entry.clone()) {
+        Ok(envelope) => read_envelope(envelope),
+        Err(error) => match V2Request::decode(entry.clone()) {
+            Ok(request) => read_v2(request),
+            Err(_) => Err(Problem::Undecodable(error.to_string())),
+        },
+    }
+}
+
+/// If several fields are set, the first one in etcd's order counts.
+fn read_envelope(envelope: InternalRaftRequest) -> Result<(u64, Request), Problem> {
+    if let Some(request) = envelope.v2 {
+        return read_v2(request);
+    }
+    let header_id = envelope.header.as_ref().map_or(0, |header| header.id);
+    let id = if envelope.id != 0 { envelope.id } else { header_id };
+    let request = if let Some(request) = envelope.cluster_version_set {
+        Request::ClusterVersion(request)
+    } else if let Some(request) = envelope.cluster_member_attr_set {
+        Request::MemberAttributes(request)
+    } else if let Some(request) = envelope.downgrade_info_set {
+        Request::Downgrade(request)
+    } else if envelope.downgrade_version_test.is_some() {
+        Request::Nothing
+    } else if let Some(request) = envelope.range {
+        Request::Range(request)
+    } else if let Some(request) = envelope.put {
+        Request::Put(request)
+    } else if let Some(request) = envelope.delete_range {
+        Request::DeleteRange(request)
+    } else if let Some(request) = envelope.txn {
+        Request::Txn(request)
+    } else if let Some(request) = envelope.compaction {
+        Request::Compaction(request)
+    } else if let Some(request) = envelope.lease_grant {
+        Request::LeaseGrant(request)
+    } else if let Some(request) = envelope.lease_revoke {
+        Request::LeaseRevoke(request)
+    } else if let Some(request) = envelope.lease_checkpoint {
+        Request::LeaseCheckpoint(request)
+    } else if let Some(request) = envelope.alarm {
+        Request::Alarm(request)
+    } else {
+        let what = "it is about users and roles, or newer than this release";
+        return Err(Problem::NotUnderstood(what.to_owned()));
+    };
+    Ok((id, request))
+}
+
+fn read_v2(request: V2Request) -> Result<(u64, Request), Problem> {
+    let path = String::from_utf8_lossy(&request.path);
+    let refused = || Problem::NotUnderstood(format!("v2 {} {path}", request.method));
+    if matches!(request.method.as_str(), "SYNC" | "QGET") {
+        return Ok((request.id, Request::Nothing));
+    }
+    if request.method != "PUT" {
+        return Err(refused());
+    }
+    if path == "/0/version" {
+        let ver = String::from_utf8(request.val.to_vec()).map_err(|_| refused())?;
+        let version = ClusterVersionSetRequest { ver };
+        return Ok((request.id, Request::ClusterVersion(version)));
+    }
+    let member = path.strip_prefix("/0/members/").and_then(|path| path.strip_suffix("/attributes"));
+    let member_id = member.and_then(|id| u64::from_str_radix(id, 16).ok()).ok_or_else(refused)?;
+    let (name, client_urls) = read_attributes(&request.val).ok_or_else(refused)?;
+    let member_attributes = Some(Attributes { name, client_urls });
+    let attributes = ClusterMemberAttrSetRequest { member_id, member_attributes };
+    Ok((request.id, Request::MemberAttributes(attributes)))
+}

@@ -1,0 +1,150 @@
+//! Views: the state after some entry, for everybody who only reads.
+//!
+//! A view is a few pointers. It stays as it is while the store goes on, and keeps alive what it
+//! shows. Answers refer to the stored bytes and copy none.
+
+use std::sync::Arc;
+
+use quoin_api::error::Error;
+use quoin_api::etcdserverpb::{AlarmMember, RangeRequest, RangeResponse, TxnRequest, TxnResponse};
+use quoin_api::mvccpb::KeyValue;
+
+use crate::alarm::Alarms;
+use crate::history::HistoryView;
+use crate::index::Index;
+use crate::kv::{self, Reader, Span};
+use crate::lease::{Lease, Leases};
+use crate::membership::Membership;
+use crate::revision::Revision;
+
+mod hash;
+
+pub use hash::HashKv;
+
+/// The state after one entry. Cloning it copies pointers.
+#[derive(Clone)]
+pub struct View {
+    pub(crate) index: Index,
+    pub(crate) history: HistoryView,
+    pub(crate) revision: i64,
+    pub(crate) compacted: i64,
+    pub(crate) size: usize,
+    pub(crate) leases: Leases,
+    pub(crate) alarms: Arc<Alarms>,
+    pub(crate) membership: Arc<Membership>,
+    pub(crate) applied: (u64, u64),
+}
+
+/// A change of a key, in the order in which changes happened.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// When it happened.
+    pub revision: Revision,
+    /// Whether the key was deleted.
+    pub is_delete: bool,
+    /// What was stored; a deletion has the key and the revision only.
+    pub pair: KeyValue,
+}
+
+impl View {
+    /// The newest revision.
+    pub fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    /// The revision that was compacted last, or -1.
+    pub fn compact_revision(&self) -> i64 {
+        self.compacted
+    }
+
+    /// Index and term of the last entry applied.
+    pub fn applied(&self) -> (u64, u64) {
+        self.applied
+    }
+
+    /// Bytes of the records that are kept, which is what the keys and values of all reachable
+    /// revisions take.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// How many keys are live.
+    pub fn keys(&self) -> usize {
+        self.index.count().live
+    }
+
+    /// Answers a range that was checked. Of the header only the revision is filled.
+    pub fn range(&self, request: &RangeRequest) -> Result<RangeResponse, Error> {
+        self.reader().range(request)
+    }
+
+    /// Answers a transaction that only reads (see [`is_txn_readonly`](crate::is_txn_readonly));
+    /// one that writes is refused. Of the header only the revision is filled.
+    pub fn txn_readonly(&self, request: &TxnRequest) -> Result<TxnResponse, Error> {
+        kv::run_readonly(self.reader(), request)
+    }
+
+    /// The value of `key` as a reader at main revision `at` sees it, from the compacted revision
+    /// on.
+    pub fn value_at(&self, key: &[u8], at: i64) -> Option<KeyValue> {
+        let reader = self.reader();
+        reader.revisions(Span::Key(key), at).next().map(|revision| reader.pair(revision))
+    }
+
+    /// The changes from main revision `from` on, which must not be older than the compacted
+    /// revision.
+    pub fn events_from(&self, from: i64) -> Result<impl Iterator<Item = Event> + '_, Error> {
+        if from < self.compacted {
+            return Err(Error::Compacted);
+        }
+        let reader = self.reader();
+        let records = self.history.iter_from(Revision::first_of(from));
+        Ok(records.map(move |record| {
+            let mut pair = reader.pair(record.revision);
+            if record.tombstone {
+                pair.mod_revision = record.revision.main;
+            }
+            Event { revision: record.revision, is_delete: record.tombstone, pair }
+        }))
+    }
+
+    /// The lease with an ID.
+    pub fn lease(&self, id: i64) -> Option<Lease> {
+        self.leases.get(id)
+    }
+
+    /// All leases by ID.
+    pub fn leases(&self) -> impl Iterator<Item = Lease> + '_ {
+        self.leases.iter_from(i64::MIN)
+    }
+
+    /// How many leases there are.
+    pub fn lease_count(&self) -> usize {
+        self.leases.len()
+    }
+
+    /// The alarms of one kind, or all for the kind `None`.
+    pub fn alarms(&self, kind: quoin_api::etcdserverpb::AlarmType) -> Vec<AlarmMember> {
+        self.alarms.of_kind(kind as i32)
+    }
+
+    /// The members of the cluster.
+    pub fn membership(&self) -> &Membership {
+        &self.membership
+    }
+
+    pub(crate) fn reader(&self) -> Reader<'_> {
+        Reader {
+            index: &self.index,
+            history: &self.history,
+            revision: self.revision,
+            compacted: self.compacted,
+        }
+    }
+}
+
+impl std::fmt::Debug for View {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("View").field("applied", &self.applied).finish_non_exhaustive()
+    }
+}

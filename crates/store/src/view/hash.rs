@@ -1,0 +1,88 @@
+//! The hash of the key space that members compare with each other.
+//!
+//! It is a CRC-32C over the word `key` and then, in order, over the row key and the record of each
+//! change up to the revision asked for. Of the changes up to the compacted revision only those
+//! count that a reader at the revision asked for still sees; if he sees no key at all, those count
+//! that the compaction kept. Deletions exactly at the compacted revision never count, because some
+//! releases of etcd keep them and some do not.
+
+use quoin_api::error::Error;
+
+use super::View;
+use crate::history::Record;
+use crate::record;
+
+/// The name of the table that etcd hashes.
+const TABLE: &[u8] = b"key";
+
+/// A hash and what it covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HashKv {
+    /// The hash.
+    pub hash: u32,
+    /// The compacted revision at that time, or -1.
+    pub compact_revision: i64,
+    /// The newest revision that is covered.
+    pub hash_revision: i64,
+}
+
+impl View {
+    /// Hashes the changes up to main revision `revision`; 0 means all.
+    pub fn hash_kv(&self, revision: i64) -> Result<HashKv, Error> {
+        if revision > 0 && revision < self.compacted {
+            return Err(Error::Compacted);
+        }
+        if revision > self.revision {
+            return Err(Error::FutureRevision);
+        }
+        let at = if revision == 0 { self.revision } else { revision };
+        let empty = self.sees_nothing(at);
+        let mut hash = crc32c::crc32c(TABLE);
+        for record in self.history.iter_from(crate::Revision::first_of(0)) {
+            if record.revision.main > at {
+                break;
+            }
+            if self.is_hashed(record, at, empty) {
+                let row_key = record.revision.row_key(record.tombstone);
+                hash = crc32c::crc32c_append(hash, row_key.as_bytes());
+                hash = crc32c::crc32c_append(hash, &record.bytes);
+            }
+        }
+        Ok(HashKv { hash, compact_revision: self.compacted, hash_revision: at })
+    }
+
+    /// Whether a reader at main revision `at` finds no key at all.
+    fn sees_nothing(&self, at: i64) -> bool {
+        if at == self.revision {
+            return self.index.count().live == 0;
+        }
+        !self.index.iter().any(|slot| slot.value().visible_at(at).is_some())
+    }
+
+    fn is_hashed(&self, record: &Record, at: i64, empty: bool) -> bool {
+        let main = record.revision.main;
+        if main > self.compacted {
+            return true;
+        }
+        if main == self.compacted && record.tombstone {
+            return false;
+        }
+        if empty {
+            return self.is_kept(record);
+        }
+        let key = record::key(&record.bytes).expect("records in memory are canonical");
+        let state = self.index.get(&key);
+        state.and_then(|state| state.visible_at(at)) == Some(record.revision)
+    }
+
+    /// Whether no compaction so far has made a record unreachable. It may be there although one
+    /// has.
+    pub(crate) fn is_kept(&self, record: &Record) -> bool {
+        if record.revision.main > self.compacted {
+            return true;
+        }
+        let key = record::key(&record.bytes).expect("records in memory are canonical");
+        let state = self.index.get(&key);
+        state.and_then(|state| state.survivor(self.compacted)) == Some(record.revision)
+    }
+}
