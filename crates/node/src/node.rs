@@ -1,0 +1,572 @@
+//! The node: inputs queue up, a turn answers them.
+//!
+//! A turn has two halves that share no state but the committed entries. The *consensus turn* hands
+//! waiting proposals and reads to Raft and takes its `Ready`. The *apply turn* runs committed
+//! entries through the store, publishes the view and answers who waited for them.
+//!
+//! Invariants:
+//! - Replicated state changes only in the apply turn, in log order, each entry once.
+//! - A client is answered about a write only after the entry is committed, durable here and
+//!   applied; about a read only after leadership was confirmed for a round begun after it came.
+//! - Everything that waits is bounded in number and has a deadline in ticks.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use quoin_raft::{
+    Body, Entry, EntryKind, Index, Message, NodeId, ProgressState, Raft, Ready, Role, Snapshot,
+    SnapshotMeta, StepError, Term,
+};
+use quoin_store::{Applied, Checkpoint, ConfState, EntryData, Store, View};
+
+use crate::reads::Reads;
+use crate::waiters::Waiters;
+use crate::{LogWork, RequestIds};
+
+/// Writes that may wait for their entry to be applied. Beyond, a proposal is refused at once.
+const WRITES_WAITING_MAX: usize = 64 * 1024;
+/// Bytes of proposals that may wait for a leader.
+const PROPOSALS_BYTES_MAX: usize = 64 << 20;
+/// Reads that may wait for a confirmation.
+const READS_WAITING_MAX: usize = 256 * 1024;
+/// Entries that may be committed and not applied before new proposals are refused, as in etcd.
+const APPLY_LAG_MAX: u64 = 5000;
+/// Bytes of applied entries kept in memory for followers that lag, whatever their number.
+const RETAINED_BYTES_MAX: usize = 256 << 20;
+/// Applied entries are dropped from memory this many at a time.
+const COMPACT_STEP: usize = 100;
+
+/// The settings of one node. Durations are in ticks.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// This member.
+    pub id: NodeId,
+    /// Ticks without a leader until a follower campaigns.
+    pub election_ticks: u32,
+    /// Ticks between heartbeats.
+    pub heartbeat_ticks: u32,
+    /// Ticks until a waiting request is answered with a timeout.
+    pub request_timeout_ticks: u64,
+    /// Ticks until an unconfirmed read round is replaced.
+    pub read_retry_ticks: u64,
+    /// Applied entries after which a checkpoint is due.
+    pub snapshot_count: u64,
+    /// Applied entries kept in memory for followers.
+    pub catchup_entries: u64,
+    /// True to ask the others before campaigning.
+    pub pre_vote: bool,
+    /// Seed of everything random here.
+    pub seed: u64,
+    /// When this life of the member began, in milliseconds since the epoch: no two lives of any
+    /// member use the same context for a read.
+    pub start_ms: u64,
+}
+
+/// The answer to a waiting client.
+#[derive(Debug)]
+pub enum Answer {
+    /// The entry was applied; this is what it returned.
+    Applied(Applied),
+    /// A linearizable read may be served from the view published with this turn, or a later one.
+    Readable,
+    /// The request has no answer. A failed write may still take effect.
+    Failed(Failure),
+}
+
+/// Why a request has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// There was no leader to take the proposal before the deadline; it was never proposed.
+    NeverProposed,
+    /// The deadline passed.
+    Timeout,
+    /// The deadline passed, and the leader failed meanwhile.
+    LeaderFailed,
+    /// The leader changed before the read was confirmed.
+    LeaderChanged,
+    /// Too much is waiting already.
+    Overloaded,
+    /// The node stops.
+    Stopped,
+}
+
+/// What the outside must learn of.
+#[derive(Debug)]
+pub enum Event {
+    /// The leader as this node knows it, or none.
+    Leader(NodeId),
+    /// The members changed: connect to them as the view says.
+    Members,
+    /// This member was removed from the cluster.
+    Removed,
+    /// A checkpoint of the state at this point is due. Write it and report it with
+    /// [`Node::checkpointed`].
+    Checkpoint(SnapshotMeta, Checkpoint),
+    /// A follower needs the state: send the message with the checkpoint's bytes and report the
+    /// end with [`Node::report_snapshot`].
+    SendSnapshot(Message, Checkpoint),
+    /// The state can no longer be trusted to equal the other members'. Stop the process.
+    Fatal(String),
+}
+
+/// Everything one turn asks of the outside.
+#[derive(Debug)]
+pub struct Turn<W> {
+    /// Messages to send at once.
+    pub messages: Vec<Message>,
+    /// Work for the log.
+    pub log: LogWork,
+    /// The state after the last applied entry, if any was applied. Publish it before answering.
+    pub view: Option<View>,
+    /// Answers to waiting clients.
+    pub answers: Vec<(W, Answer)>,
+    /// News.
+    pub events: Vec<Event>,
+    /// True if nothing moved: no further turn is needed until there is new input.
+    pub idle: bool,
+}
+
+/// What this node knows of its cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// The current term.
+    pub term: Term,
+    /// The leader, or none.
+    pub leader: NodeId,
+    /// The highest committed index.
+    pub commit: Index,
+    /// The highest applied index.
+    pub applied: Index,
+    /// True if this node leads.
+    pub is_leader: bool,
+}
+
+/// One member of the cluster. `W` is how a waiting client is found again.
+#[derive(Debug)]
+pub struct Node<W> {
+    options: Options,
+    raft: Raft,
+    store: Store,
+    now: u64,
+    leader: NodeId,
+    leader_since: u64,
+    leader_reachable: bool,
+    proposals: BTreeMap<u64, Bytes>,
+    proposals_bytes: usize,
+    waiters: Waiters<W>,
+    reads: Reads<W>,
+    answers: Vec<(W, Answer)>,
+    incoming: Vec<(SnapshotMeta, Store)>,
+    retained: VecDeque<usize>,
+    retained_bytes: usize,
+    checkpoints: Checkpoints,
+    log_snapshot: Option<SnapshotMeta>,
+}
+
+/// When the next checkpoint is due. The cost of a checkpoint grows with the store, so the log
+/// that it replaces must have grown in proportion.
+#[derive(Debug)]
+struct Checkpoints {
+    last_index: Index,
+    last_bytes: u64,
+    log_bytes: u64,
+    under_way: bool,
+}
+
+impl<W> Node<W> {
+    /// Returns a node that stands at `store` and continues with what Raft restored.
+    #[must_use]
+    pub fn new(options: Options, raft: Raft, store: Store) -> Self {
+        let last_index = Index(store.applied().0);
+        Self {
+            reads: Reads::new(RequestIds::new(options.id, options.start_ms).next()),
+            options,
+            raft,
+            store,
+            now: 0,
+            leader: NodeId::NONE,
+            leader_since: 0,
+            leader_reachable: true,
+            proposals: BTreeMap::new(),
+            proposals_bytes: 0,
+            waiters: Waiters::new(),
+            answers: Vec::new(),
+            incoming: Vec::new(),
+            retained: VecDeque::new(),
+            retained_bytes: 0,
+            checkpoints: Checkpoints { last_index, last_bytes: 0, log_bytes: 0, under_way: false },
+            log_snapshot: None,
+        }
+    }
+
+    /// Proposes an encoded request with this request ID; `waiter` gets the answer.
+    pub fn propose(&mut self, id: u64, data: Bytes, waiter: W) {
+        let behind = self.raft.commit().0.saturating_sub(self.applied().0);
+        let full = self.waiters.len() >= WRITES_WAITING_MAX
+            || self.proposals_bytes.saturating_add(data.len()) > PROPOSALS_BYTES_MAX;
+        if full || behind > APPLY_LAG_MAX {
+            self.answers.push((waiter, Answer::Failed(Failure::Overloaded)));
+            return;
+        }
+        let deadline = self.now.saturating_add(self.options.request_timeout_ticks);
+        if let Some(old) = self.waiters.insert(id, deadline, waiter) {
+            self.answers.push((old, Answer::Failed(Failure::Timeout)));
+        }
+        self.proposals_bytes += data.len();
+        self.proposals.insert(id, data);
+    }
+
+    /// Asks for the permission of a linearizable read.
+    pub fn read(&mut self, waiter: W) {
+        if self.reads.len() >= READS_WAITING_MAX {
+            self.answers.push((waiter, Answer::Failed(Failure::Overloaded)));
+            return;
+        }
+        let deadline = self.now.saturating_add(self.options.request_timeout_ticks);
+        self.reads.push(deadline, waiter);
+    }
+
+    /// Takes a message from a peer.
+    ///
+    /// # Errors
+    /// If the message was refused. If the error is fatal, this member must stop: its log is not
+    /// the one it voted and acknowledged with.
+    pub fn step(&mut self, message: Message) -> Result<(), StepError> {
+        if matches!(message.body, Body::Snapshot(_)) {
+            return Err(StepError::Malformed("a snapshot message without the state"));
+        }
+        self.raft.step(message)
+    }
+
+    /// Takes a state from the leader, with the message that announced it. `store` was built from
+    /// bytes that are durable in the data-dir.
+    ///
+    /// # Errors
+    /// As [`Node::step`].
+    pub fn step_snapshot(&mut self, message: Message, store: Store) -> Result<(), StepError> {
+        if let Body::Snapshot(snapshot) = &message.body {
+            self.incoming.push((snapshot.meta.clone(), store));
+        }
+        self.raft.step(message)
+    }
+
+    /// Moves time on by one tick.
+    pub fn tick(&mut self) {
+        self.now += 1;
+        self.raft.tick();
+        let elected = self.leader_since;
+        let election_ticks = u64::from(self.options.election_ticks);
+        while let Some((id, waiter)) = self.waiters.take_expired(self.now) {
+            let begun = self.now.saturating_sub(self.options.request_timeout_ticks);
+            let failed_over = begun < elected && elected <= begun + 2 * election_ticks;
+            let failure = if let Some(data) = self.proposals.remove(&id) {
+                self.proposals_bytes -= data.len();
+                Failure::NeverProposed
+            } else if failed_over {
+                Failure::LeaderFailed
+            } else {
+                Failure::Timeout
+            };
+            self.answers.push((waiter, Answer::Failed(failure)));
+        }
+        for waiter in self.reads.take_expired(self.now) {
+            self.answers.push((waiter, Answer::Failed(Failure::Timeout)));
+        }
+    }
+
+    /// Takes note that the log is durable up to the work with this number.
+    pub fn persisted(&mut self, ready: u64) {
+        self.raft.persisted(ready);
+    }
+
+    /// Takes note that messages to a peer are being lost.
+    pub fn report_unreachable(&mut self, peer: NodeId) {
+        self.raft.report_unreachable(peer);
+    }
+
+    /// Takes note whether the leader, if it is another member, can be reached. Proposals wait
+    /// while it cannot: one that is sent to a dead leader is lost until its deadline.
+    pub fn set_leader_reachable(&mut self, reachable: bool) {
+        self.leader_reachable = reachable;
+    }
+
+    /// Takes note that sending a snapshot has ended.
+    pub fn report_snapshot(&mut self, peer: NodeId, ok: bool) {
+        self.raft.report_snapshot(peer, ok);
+    }
+
+    /// Takes note that a checkpoint is durable, or that it could not be written.
+    pub fn checkpointed(&mut self, written: Option<SnapshotMeta>) {
+        self.checkpoints.under_way = false;
+        if written.is_some() {
+            self.log_snapshot = written;
+        }
+    }
+
+    /// Campaigns now, without waiting for the election timeout.
+    pub fn campaign(&mut self) {
+        self.raft.campaign();
+    }
+
+    /// Moves leadership to another member, if this one leads.
+    pub fn transfer_leader(&mut self, to: NodeId) {
+        self.raft.transfer_leader(to);
+    }
+
+    /// Fails everyone who waits: the node stops.
+    pub fn stop(&mut self) -> Vec<(W, Answer)> {
+        let mut answers = std::mem::take(&mut self.answers);
+        let reads = self.reads.take_all();
+        let waiters = self.waiters.drain().chain(reads);
+        answers.extend(waiters.map(|waiter| (waiter, Answer::Failed(Failure::Stopped))));
+        answers
+    }
+
+    /// Returns what this node knows of its cluster.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        Status {
+            term: self.raft.term(),
+            leader: self.raft.leader(),
+            commit: self.raft.commit(),
+            applied: self.applied(),
+            is_leader: self.raft.role() == Role::Leader,
+        }
+    }
+
+    /// Returns the consensus core, for inspection.
+    #[must_use]
+    pub fn raft(&self) -> &Raft {
+        &self.raft
+    }
+
+    /// Returns the state machine, for inspection.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    fn applied(&self) -> Index {
+        Index(self.store.applied().0)
+    }
+
+    /// Runs one turn. Call it after inputs until it comes back idle.
+    pub fn turn(&mut self) -> Turn<W> {
+        let mut turn = Turn {
+            messages: Vec::new(),
+            log: LogWork::default(),
+            view: None,
+            answers: std::mem::take(&mut self.answers),
+            events: Vec::new(),
+            idle: true,
+        };
+        self.hand_over();
+        let committed = self.consensus_turn(&mut turn);
+        self.apply_turn(committed, &mut turn);
+        turn.idle &= turn.answers.is_empty() && turn.events.is_empty();
+        turn
+    }
+
+    /// Hands waiting proposals and reads to Raft.
+    fn hand_over(&mut self) {
+        let leader = self.raft.leader();
+        let can_propose = leader == self.options.id || self.leader_reachable;
+        if !self.proposals.is_empty() && !leader.is_none() && can_propose {
+            // Refused as a whole while leadership moves or too much is uncommitted: the batch
+            // stays and is offered again next turn, until its waiters expire.
+            let batch: Vec<Bytes> = self.proposals.values().cloned().collect();
+            if self.raft.propose(batch).is_ok() {
+                self.proposals.clear();
+                self.proposals_bytes = 0;
+            }
+        }
+        let retry_at = self.now + self.options.read_retry_ticks;
+        let retried = self.reads.retry_rounds(self.now, retry_at);
+        let started = self.reads.start_round(retry_at);
+        for context in retried.into_iter().chain(started) {
+            // Without a leader the round is lost; it is retried until its reads expire.
+            self.raft.read_index(context).ok();
+        }
+    }
+
+    /// Takes what Raft has ready. Returns the entries to apply.
+    fn consensus_turn(&mut self, turn: &mut Turn<W>) -> Vec<Entry> {
+        let ready = self.raft.ready();
+        self.note_leader(turn);
+        turn.log.snapshot = self.log_snapshot.take();
+        turn.log.release = turn.log.snapshot.as_ref().map(|meta| meta.index);
+        turn.log.must_sync = turn.log.snapshot.is_some();
+        let Some(ready) = ready else { return Vec::new() };
+        turn.idle = false;
+        let writes = ready.needs_write();
+        let Ready { number, hard_state, entries, snapshot, must_sync, committed, .. } = ready;
+        if let Some(snapshot) = snapshot {
+            self.install(snapshot, turn);
+        }
+        // What consensus did not take by now was out of date.
+        self.incoming.clear();
+        turn.log.ready = writes.then_some(number);
+        turn.log.hard_state = hard_state;
+        turn.log.entries = entries;
+        turn.log.must_sync |= must_sync;
+        turn.log.messages = ready.messages_after_sync;
+        for message in ready.messages {
+            self.send(message, turn);
+        }
+        for read in ready.read_states {
+            self.reads.confirm(&read.context, read.index);
+        }
+        committed
+    }
+
+    fn note_leader(&mut self, turn: &mut Turn<W>) {
+        let leader = self.raft.leader();
+        if leader == self.leader {
+            return;
+        }
+        self.leader = leader;
+        turn.events.push(Event::Leader(leader));
+        if leader.is_none() {
+            return;
+        }
+        self.leader_since = self.now;
+        for waiter in self.reads.take_unconfirmed() {
+            turn.answers.push((waiter, Answer::Failed(Failure::LeaderChanged)));
+        }
+    }
+
+    /// A snapshot message leaves without data. It takes the state as of now, which is never older
+    /// than what Raft asked for.
+    fn send(&mut self, message: Message, turn: &mut Turn<W>) {
+        let Body::Snapshot(_) = &message.body else {
+            turn.messages.push(message);
+            return;
+        };
+        let (index, term) = self.store.applied();
+        let meta =
+            SnapshotMeta { index: Index(index), term: Term(term), conf: self.raft.conf().clone() };
+        let body = Body::Snapshot(Snapshot { meta: meta.clone(), data: Bytes::new() });
+        let checkpoint = self.checkpoint_at(&meta);
+        turn.events.push(Event::SendSnapshot(Message { body, ..message }, checkpoint));
+    }
+
+    fn checkpoint_at(&self, meta: &SnapshotMeta) -> Checkpoint {
+        let ids = |nodes: &[NodeId]| nodes.iter().map(|node| node.0).collect();
+        let (voters, learners) = (ids(&meta.conf.voters), ids(&meta.conf.learners));
+        self.store.checkpoint(ConfState { voters, learners })
+    }
+
+    /// Replaces the state with the one that came from the leader.
+    fn install(&mut self, snapshot: Snapshot, turn: &mut Turn<W>) {
+        let arrived = self.incoming.drain(..).find(|(meta, _)| *meta == snapshot.meta);
+        let (meta, store) = arrived.expect("consensus restores only a snapshot that arrived");
+        assert_eq!(meta.index.0, store.applied().0, "the state stands at its snapshot's index");
+        self.store = store;
+        self.retained.clear();
+        self.retained_bytes = 0;
+        self.checkpoints.last_index = meta.index;
+        turn.log.snapshot = Some(meta);
+        turn.log.must_sync = true;
+        turn.view = Some(self.store.view());
+        turn.events.push(Event::Members);
+    }
+
+    /// Applies committed entries in order and answers who waited for them.
+    fn apply_turn(&mut self, committed: Vec<Entry>, turn: &mut Turn<W>) {
+        let moved = !committed.is_empty();
+        for entry in committed {
+            self.apply(&entry, turn);
+            self.retain(entry.data.len());
+        }
+        let applied = self.applied();
+        if moved {
+            self.raft.set_applied(applied);
+            turn.view = Some(self.store.view());
+            self.forget_applied(applied);
+            self.check_checkpoint(applied, turn);
+        }
+        let readable = self.reads.take_ready(applied);
+        turn.answers.extend(readable.into_iter().map(|waiter| (waiter, Answer::Readable)));
+    }
+
+    fn apply(&mut self, entry: &Entry, turn: &mut Turn<W>) {
+        assert_eq!(entry.index, self.applied().next(), "entries are applied in order, each once");
+        self.checkpoints.log_bytes += entry.data.len() as u64;
+        let data = match entry.kind {
+            EntryKind::Normal => EntryData::Normal(&entry.data),
+            EntryKind::ConfChange => EntryData::ConfChange(&entry.data),
+            EntryKind::ConfChangeV2 => {
+                turn.events.push(Event::Fatal(format!(
+                    "entry {} is a joint configuration change, which no etcd proposes",
+                    entry.index
+                )));
+                return;
+            }
+        };
+        let mut applied = match self.store.apply(entry.index.0, entry.term.0, data) {
+            Ok(applied) => applied,
+            Err(fatal) => return turn.events.push(Event::Fatal(fatal.to_string())),
+        };
+        if let Some(change) = applied.conf_change.take() {
+            self.apply_conf_change(&change, turn);
+        }
+        if let Some(waiter) = self.waiters.take(applied.request_id) {
+            turn.answers.push((waiter, Answer::Applied(applied)));
+        }
+    }
+
+    fn apply_conf_change(&mut self, change: &quoin_api::raftpb::ConfChange, turn: &mut Turn<W>) {
+        let change = crate::wire::conf_change(change);
+        self.raft.apply_conf_change(change);
+        turn.events.push(Event::Members);
+        let removed = change.kind == quoin_raft::ConfChangeKind::Remove;
+        if removed && change.node == self.options.id {
+            turn.events.push(Event::Removed);
+        }
+    }
+
+    fn retain(&mut self, bytes: usize) {
+        self.retained.push_back(bytes);
+        self.retained_bytes += bytes;
+    }
+
+    /// Drops applied entries from memory that no follower within reason still needs. While a
+    /// snapshot is on its way, what follows it is kept, so that its receiver needs no second one.
+    fn forget_applied(&mut self, applied: Index) {
+        let keep = usize::try_from(self.options.catchup_entries).unwrap_or(usize::MAX);
+        let full = self.retained_bytes > RETAINED_BYTES_MAX;
+        if !full
+            && (self.retained.len() <= keep.saturating_add(COMPACT_STEP) || self.sends_snapshot())
+        {
+            return;
+        }
+        while self.retained.len() > keep || self.retained_bytes > RETAINED_BYTES_MAX {
+            let Some(bytes) = self.retained.pop_front() else { break };
+            self.retained_bytes -= bytes;
+        }
+        self.raft.compact(Index(applied.0 - self.retained.len() as u64));
+    }
+
+    fn sends_snapshot(&self) -> bool {
+        let progress = self.raft.status().progress;
+        progress.values().any(|peer| peer.state == ProgressState::Snapshot)
+    }
+
+    fn check_checkpoint(&mut self, applied: Index, turn: &mut Turn<W>) {
+        let due = &mut self.checkpoints;
+        let entries = applied - due.last_index;
+        let grown = due.log_bytes >= due.last_bytes / 2;
+        if due.under_way || entries < self.options.snapshot_count || !grown {
+            return;
+        }
+        due.under_way = true;
+        due.last_index = applied;
+        due.last_bytes = self.store.view().size() as u64;
+        due.log_bytes = 0;
+        let (index, term) = self.store.applied();
+        let meta =
+            SnapshotMeta { index: Index(index), term: Term(term), conf: self.raft.conf().clone() };
+        let checkpoint = self.checkpoint_at(&meta);
+        turn.events.push(Event::Checkpoint(meta, checkpoint));
+    }
+}

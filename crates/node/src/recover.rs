@@ -1,0 +1,239 @@
+//! From a data-dir to a node, and from nothing to a data-dir.
+//!
+//! ```text
+//! <data-dir>/member/wal/    the log, in etcd's format
+//! <data-dir>/member/store/  checkpoints
+//! ```
+//!
+//! The state is the newest checkpoint, then every committed entry behind it. A checkpoint may be
+//! ahead of the log: then it came from the leader, a crash cut off its installation, and the log
+//! begins anew behind it.
+//!
+//! Invariant: recovery never invents. It either continues exactly where the synced bytes end, or
+//! refuses with the name of the file that is in the way.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message as _;
+use quoin_api::raftpb;
+use quoin_raft::{
+    ConfState, Config, Entry, EntryId, EntryKind, HardState, Index, NodeId, Raft, RestoreError,
+    Restored, SnapshotMeta, Term,
+};
+use quoin_store::{Checkpoint, CheckpointError, Member, Store};
+use quoin_vfs::FileSystem;
+use quoin_wal::{Metadata, Repair, Replay, Wal, WalError};
+use thiserror::Error;
+
+use crate::{Node, Options};
+
+/// The files of one member.
+#[derive(Clone, Debug)]
+pub struct DataDir {
+    wal: PathBuf,
+    store: PathBuf,
+}
+
+impl DataDir {
+    /// Returns the files below a data-dir.
+    #[must_use]
+    pub fn new(root: &Path) -> Self {
+        let member = root.join("member");
+        Self { wal: member.join("wal"), store: member.join("store") }
+    }
+
+    /// Moves the log to a directory of its own.
+    #[must_use]
+    pub fn with_wal(self, wal: &Path) -> Self {
+        Self { wal: wal.to_owned(), ..self }
+    }
+
+    /// The log.
+    #[must_use]
+    pub fn wal(&self) -> PathBuf {
+        self.wal.clone()
+    }
+
+    /// The checkpoints.
+    #[must_use]
+    pub fn store(&self) -> PathBuf {
+        self.store.clone()
+    }
+}
+
+/// How a member without a log begins.
+#[derive(Clone, Debug)]
+pub struct Bootstrap {
+    /// Who this member is.
+    pub metadata: Metadata,
+    /// The members of a new cluster. Empty when joining one that exists: the leader sends all.
+    pub members: Vec<Member>,
+}
+
+/// A member, ready for its first turn.
+#[derive(Debug)]
+pub struct Recovered<W> {
+    /// The node. Its first turns apply what the log holds behind the checkpoint.
+    pub node: Node<W>,
+    /// The log, open for appending.
+    pub wal: Wal,
+    /// Who this member is. A log that exists decides, whatever the flags say.
+    pub metadata: Metadata,
+    /// The bytes that a crash left behind the last synced record, if any were cut off.
+    pub repaired: Option<Repair>,
+}
+
+/// Why a data-dir cannot be recovered.
+#[derive(Debug, Error)]
+pub enum RecoverError {
+    /// The log is damaged or taken.
+    #[error(transparent)]
+    Wal(#[from] WalError),
+    /// A checkpoint is damaged.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// Log and checkpoint contradict each other.
+    #[error("the log does not continue the state: {0}")]
+    Restore(#[from] RestoreError),
+    /// A directory cannot be made.
+    #[error("failed to create {path}: {source}")]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Recovers the member in a data-dir, or begins one.
+///
+/// # Errors
+/// If a file is damaged or in use. Nothing has been changed then, except that a torn tail of the
+/// log may have been cut off.
+pub fn recover<W>(
+    fs: &Arc<dyn FileSystem>,
+    dir: &DataDir,
+    wal_options: &quoin_wal::Options,
+    options: Options,
+    bootstrap: &Bootstrap,
+) -> Result<Recovered<W>, RecoverError> {
+    let parent = dir.wal().parent().map(Path::to_owned).unwrap_or_default();
+    for path in [parent, dir.store()] {
+        let made = create_durably(fs.as_ref(), &path);
+        made.map_err(|source| RecoverError::Directory { path, source })?;
+    }
+    let exists = Wal::exists(fs.as_ref(), &dir.wal())?;
+    if !exists {
+        let wal = Wal::create(Arc::clone(fs), &dir.wal(), &bootstrap.metadata, wal_options)?;
+        drop(wal);
+    }
+    let loaded = newest_checkpoint(fs, dir)?;
+    let mark = loaded.as_ref().map(|(_, meta)| meta);
+    let (mut wal, mut replay) = Wal::open(Arc::clone(fs), &dir.wal(), mark, wal_options)?;
+    let untouched = replay.hard_state == HardState::default();
+    if untouched && loaded.is_none() && !bootstrap.members.is_empty() {
+        // Also after a crash between the creation of the log and its first entries, or among them.
+        begin(&mut wal, &mut replay, &bootstrap.members)?;
+    }
+    let metadata = replay.metadata;
+    let repaired = replay.repaired.take();
+    let node = node_of(Options { id: metadata.node, ..options }, loaded, replay)?;
+    Ok(Recovered { node, wal, metadata, repaired })
+}
+
+/// Creates a directory that a crash does not take away again: whatever becomes durable in it is
+/// lost with its name, or with the name of one above it.
+fn create_durably(fs: &dyn FileSystem, path: &Path) -> std::io::Result<()> {
+    let mut unsynced = Vec::new();
+    for (depth, dir) in path.ancestors().enumerate() {
+        // A start that was cut off may have left the last two, which are ours, and not synced them.
+        if depth >= 2 && fs.exists(dir)? {
+            break;
+        }
+        unsynced.extend(dir.parent());
+    }
+    fs.create_dir_all(path)?;
+    let is_named = |dir: &&Path| !dir.as_os_str().is_empty();
+    unsynced.into_iter().rev().filter(is_named).try_for_each(|dir| fs.sync_dir(dir))
+}
+
+/// Loads the newest checkpoint.
+fn newest_checkpoint(
+    fs: &Arc<dyn FileSystem>,
+    dir: &DataDir,
+) -> Result<Option<(Store, SnapshotMeta)>, RecoverError> {
+    let Some(loaded) = Checkpoint::load_newest(fs.as_ref(), &dir.store())? else {
+        return Ok(None);
+    };
+    let ids = |ids: Vec<u64>| ids.into_iter().map(NodeId).collect();
+    let meta = SnapshotMeta {
+        index: Index(loaded.index),
+        term: Term(loaded.term),
+        conf: ConfState { voters: ids(loaded.conf.voters), learners: ids(loaded.conf.learners) },
+    };
+    Ok(Some((loaded.store, meta)))
+}
+
+/// Writes the first entries of a new cluster: one addition per member, in ascending order of
+/// their IDs, committed in term 1. Every member writes the same.
+fn begin(wal: &mut Wal, replay: &mut Replay, members: &[Member]) -> Result<(), WalError> {
+    let mut members: Vec<&Member> = members.iter().collect();
+    members.sort_by_key(|member| member.id);
+    let entries = (1..).zip(members).map(|(index, member)| Entry {
+        kind: EntryKind::ConfChange,
+        term: Term(1),
+        index: Index(index),
+        data: addition(member),
+    });
+    replay.entries = entries.collect();
+    let commit = Index(replay.entries.len() as u64);
+    replay.hard_state = HardState { term: Term(1), vote: NodeId::NONE, commit };
+    wal.append(Some(&replay.hard_state), &replay.entries)?;
+    wal.sync()
+}
+
+fn addition(member: &Member) -> Bytes {
+    let change = raftpb::ConfChange {
+        r#type: raftpb::ConfChangeType::ConfChangeAddNode.into(),
+        node_id: member.id,
+        context: Bytes::from(member.to_json(None)),
+        id: 0,
+    };
+    Bytes::from(change.encode_to_vec())
+}
+
+/// Builds the node that continues a checkpoint with the entries behind it.
+fn node_of<W>(
+    options: Options,
+    loaded: Option<(Store, SnapshotMeta)>,
+    replay: Replay,
+) -> Result<Node<W>, RestoreError> {
+    let (store, meta) = loaded.unwrap_or_else(|| (Store::new(), SnapshotMeta::default()));
+    let Replay { hard_state, entries, .. } = replay;
+    let config = Config {
+        id: options.id,
+        election_ticks: options.election_ticks,
+        heartbeat_ticks: options.heartbeat_ticks,
+        max_size_per_message: MESSAGE_BYTES_MAX,
+        max_inflight_messages: MESSAGES_IN_FLIGHT_MAX,
+        max_committed_bytes_per_ready: COMMITTED_BYTES_MAX,
+        max_uncommitted_bytes: UNCOMMITTED_BYTES_MAX,
+        pre_vote: options.pre_vote,
+        check_quorum: true,
+        seed: options.seed,
+    };
+    let first = EntryId { index: meta.index, term: meta.term };
+    let restored = Restored { hard_state, conf: meta.conf, first, entries, applied: meta.index };
+    Ok(Node::new(options, Raft::new(config, restored)?, store))
+}
+
+/// Bytes of entries in one append, as in etcd.
+const MESSAGE_BYTES_MAX: u64 = 1 << 20;
+/// Appends under way to one follower, as in etcd.
+const MESSAGES_IN_FLIGHT_MAX: usize = 512;
+/// Bytes of entries applied in one turn.
+const COMMITTED_BYTES_MAX: u64 = 16 << 20;
+/// Bytes of entries that may wait for their commit.
+const UNCOMMITTED_BYTES_MAX: u64 = 256 << 20;

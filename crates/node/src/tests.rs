@@ -1,0 +1,186 @@
+//! Tests of the small rooms: request IDs, waiters, reads, the raftpb mapping. Whole members are
+//! tested by the simulator.
+
+use bytes::Bytes;
+use quoin_api::raftpb;
+use quoin_raft::{
+    Body, ConfState, Entry, EntryKind, Index, Message, NodeId, Rejection, Snapshot, SnapshotMeta,
+    Term,
+};
+
+use crate::RequestIds;
+use crate::reads::Reads;
+use crate::waiters::Waiters;
+use crate::wire::{self, WireError};
+
+#[test]
+fn request_ids_carry_the_member_and_grow() {
+    let ids = RequestIds::new(NodeId(0x1234_5678_9abc_def0), 0x01_0203_0405);
+    let (first, second) = (ids.next(), ids.next());
+    assert_eq!(first, 0xdef0_0102_0304_0501);
+    assert_eq!(second, first + 1);
+}
+
+#[test]
+fn request_ids_keep_the_member_when_the_suffix_wraps() {
+    let ids = RequestIds::new(NodeId(7), u64::MAX);
+    for _ in 0..300 {
+        assert_eq!(ids.next() >> 48, 7);
+    }
+}
+
+#[test]
+fn waiters_expire_in_order_of_their_deadlines() {
+    let mut waiters = Waiters::new();
+    assert!(waiters.insert(1, 10, "a").is_none());
+    assert!(waiters.insert(2, 20, "b").is_none());
+    assert_eq!(waiters.take_expired(9), None);
+    assert_eq!(waiters.take_expired(10), Some((1, "a")));
+    assert_eq!(waiters.take_expired(10), None);
+    assert_eq!(waiters.take(2), Some("b"));
+    assert_eq!(waiters.len(), 0);
+}
+
+#[test]
+fn a_second_waiter_with_the_same_id_returns_the_first() {
+    let mut waiters = Waiters::new();
+    assert!(waiters.insert(1, 10, "a").is_none());
+    assert_eq!(waiters.insert(1, 10, "b"), Some("a"));
+    assert_eq!(waiters.drain().collect::<Vec<_>>(), ["b"]);
+}
+
+#[test]
+fn a_read_joins_only_a_round_that_begins_after_it() {
+    let mut reads = Reads::new(100);
+    reads.push(50, "early");
+    let first = reads.start_round(5).expect("a read waits");
+    reads.push(50, "late");
+    reads.confirm(&first, Index(3));
+    assert_eq!(reads.take_ready(Index(2)), Vec::<&str>::new());
+    assert_eq!(reads.take_ready(Index(3)), ["early"]);
+    let second = reads.start_round(5).expect("the late read waits");
+    assert_ne!(first, second);
+    reads.confirm(&second, Index(3));
+    assert_eq!(reads.take_ready(Index(3)), ["late"]);
+}
+
+/// etcd answered stale reads after a pause (issue 20418): a retried read index reused its ID, and
+/// an old heartbeat's acknowledgement satisfied the retry.
+#[test]
+fn a_late_confirmation_does_not_satisfy_a_retry() {
+    let mut reads = Reads::new(100);
+    reads.push(50, "read");
+    let first = reads.start_round(5).expect("a read waits");
+    let retry = reads.retry_rounds(5, 10).expect("the round is late");
+    reads.confirm(&first, Index(1));
+    assert_eq!(reads.take_ready(Index(9)), Vec::<&str>::new());
+    reads.confirm(&retry, Index(2));
+    assert_eq!(reads.take_ready(Index(9)), ["read"]);
+}
+
+#[test]
+fn reads_expire_wherever_they_are() {
+    let mut reads = Reads::new(0);
+    reads.push(10, "confirmed");
+    let context = reads.start_round(5).expect("a read waits");
+    reads.confirm(&context, Index(9));
+    reads.push(10, "in a round");
+    reads.start_round(5).expect("a read waits");
+    reads.push(10, "arrived");
+    reads.push(11, "later");
+    let mut expired = reads.take_expired(10);
+    expired.sort_unstable();
+    assert_eq!(expired, ["arrived", "confirmed", "in a round"]);
+    assert_eq!(reads.len(), 1);
+}
+
+#[test]
+fn a_round_with_a_foreign_context_is_ignored() {
+    let mut reads = Reads::new(7);
+    reads.push(10, "read");
+    reads.start_round(5).expect("a read waits");
+    reads.confirm(b"short", Index(1));
+    reads.confirm(&8_u64.to_be_bytes(), Index(1));
+    assert_eq!(reads.take_ready(Index(9)), Vec::<&str>::new());
+}
+
+fn bodies() -> Vec<Body> {
+    let context = Bytes::from_static(b"12345678");
+    let entry = Entry {
+        kind: EntryKind::ConfChange,
+        term: Term(2),
+        index: Index(8),
+        data: context.clone(),
+    };
+    let meta = SnapshotMeta {
+        index: Index(9),
+        term: Term(3),
+        conf: ConfState { voters: vec![NodeId(1), NodeId(2)], learners: vec![NodeId(3)] },
+    };
+    let rejection = Rejection { hint_index: Index(4), hint_term: Term(1) };
+    vec![
+        Body::Append {
+            prev_index: Index(7),
+            prev_term: Term(2),
+            entries: vec![entry],
+            commit: Index(6),
+        },
+        Body::AppendResponse { index: Index(8), reject: None },
+        Body::AppendResponse { index: Index(7), reject: Some(rejection) },
+        Body::Heartbeat { commit: Index(6), context: context.clone() },
+        Body::HeartbeatResponse { context: context.clone() },
+        Body::Vote { last_index: Index(8), last_term: Term(2), transfer: true },
+        Body::Vote { last_index: Index(8), last_term: Term(2), transfer: false },
+        Body::VoteResponse { reject: true },
+        Body::PreVote { last_index: Index(8), last_term: Term(2) },
+        Body::PreVoteResponse { reject: false },
+        Body::Snapshot(Snapshot { meta, data: context.clone() }),
+        Body::Propose { entries: vec![(EntryKind::Normal, context.clone())] },
+        Body::TimeoutNow,
+        Body::ReadIndex { context: context.clone() },
+        Body::ReadIndexResponse { index: Index(8), context },
+    ]
+}
+
+#[test]
+fn every_message_survives_raftpb() {
+    for body in bodies() {
+        let message = Message { to: NodeId(1), from: NodeId(2), term: Term(3), body };
+        assert_eq!(wire::decode(wire::encode(message.clone())), Ok(message));
+    }
+}
+
+#[test]
+fn a_transfer_names_its_target_as_the_sender() {
+    let body = Body::TransferLeader { transferee: NodeId(5) };
+    let message = Message { to: NodeId(1), from: NodeId(2), term: Term(0), body: body.clone() };
+    let wire = wire::encode(message);
+    assert_eq!(wire.from, 5);
+    assert_eq!(wire::decode(wire).map(|message| message.body), Ok(body));
+}
+
+/// Members of etcd 3.5 put an empty snapshot into every message.
+#[test]
+fn an_empty_snapshot_outside_a_snapshot_message_is_none() {
+    let empty = raftpb::Snapshot {
+        metadata: Some(raftpb::SnapshotMetadata::default()),
+        ..raftpb::Snapshot::default()
+    };
+    let mut wire = raftpb::Message { snapshot: Some(empty), ..raftpb::Message::default() };
+    wire.set_type(raftpb::MessageType::MsgHeartbeat);
+    let body = Body::Heartbeat { commit: Index(0), context: Bytes::new() };
+    assert_eq!(wire::decode(wire).map(|message| message.body), Ok(body));
+}
+
+#[test]
+fn what_no_peer_sends_is_refused() {
+    let mut wire = raftpb::Message::default();
+    assert_eq!(wire::decode(wire.clone()), Err(WireError::Type(0)));
+    wire.r#type = 99;
+    assert_eq!(wire::decode(wire.clone()), Err(WireError::Type(99)));
+    wire.set_type(raftpb::MessageType::MsgSnap);
+    assert_eq!(wire::decode(wire.clone()), Err(WireError::NoSnapshot));
+    wire.set_type(raftpb::MessageType::MsgApp);
+    wire.entries = vec![raftpb::Entry { r#type: 3, ..raftpb::Entry::default() }];
+    assert_eq!(wire::decode(wire), Err(WireError::EntryType(3)));
+}
