@@ -1,0 +1,261 @@
+//! What is sent: one request encoded ahead, in which only the key changes.
+//!
+//! Keys have a fixed width, so that changing the key changes no length. They are drawn from a
+//! seeded generator, so that two servers see the same sequence.
+
+use prost::Message;
+use quoin_api::etcdserverpb::{
+    Compare, PutRequest, RangeRequest, RequestOp, TxnRequest, compare, request_op,
+};
+
+use crate::http2::connection::MESSAGE_PREFIX;
+
+/// What every key begins with.
+pub const KEY_PREFIX: &str = "bench/";
+/// The first key after all that begin with the prefix.
+const KEY_END: &str = "bench0";
+const DIGITS: usize = 11;
+/// The most keys that the digits can tell apart.
+pub const MAX_KEYS: u64 = 100_000_000_000;
+
+/// The kinds of requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Writes one key.
+    Put,
+    /// Reads one key, after all writes that were answered before.
+    RangeLinearizable,
+    /// Reads one key from what the member knows.
+    RangeSerializable,
+    /// Compares the version of a key, in a way that always holds, and writes the key.
+    Txn,
+    /// Reads this many keys from a key on, with the exact count of all that follow, as a list of
+    /// Kubernetes does.
+    Page {
+        /// The most keys that are returned.
+        limit: u32,
+        /// Whether what the member knows is enough.
+        serializable: bool,
+    },
+}
+
+impl Mode {
+    /// The name in tables and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Put => "put",
+            Self::RangeLinearizable => "range-lin",
+            Self::RangeSerializable => "range-ser",
+            Self::Txn => "txn",
+            Self::Page { .. } => "page",
+        }
+    }
+
+    /// The path of the method.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Put => "/etcdserverpb.KV/Put",
+            Self::RangeLinearizable | Self::RangeSerializable | Self::Page { .. } => {
+                "/etcdserverpb.KV/Range"
+            }
+            Self::Txn => "/etcdserverpb.KV/Txn",
+        }
+    }
+
+    fn encode(self, key: &str, value: Vec<u8>) -> Vec<u8> {
+        let key = || key.to_owned().into();
+        let range = |serializable| RangeRequest { key: key(), serializable, ..Default::default() };
+        let put =
+            |value: Vec<u8>| PutRequest { key: key(), value: value.into(), ..Default::default() };
+        match self {
+            Self::Put => put(value).encode_to_vec(),
+            Self::RangeLinearizable => range(false).encode_to_vec(),
+            Self::RangeSerializable => range(true).encode_to_vec(),
+            Self::Txn => {
+                let holds = Compare {
+                    result: compare::CompareResult::Greater.into(),
+                    target: compare::CompareTarget::Version.into(),
+                    key: key(),
+                    target_union: Some(compare::TargetUnion::Version(-1)),
+                    ..Default::default()
+                };
+                let put = request_op::Request::RequestPut(put(value));
+                let success = vec![RequestOp { request: Some(put) }];
+                TxnRequest { compare: vec![holds], success, ..Default::default() }.encode_to_vec()
+            }
+            Self::Page { limit, serializable } => {
+                let range_end = KEY_END.to_owned().into();
+                RangeRequest { range_end, limit: limit.into(), ..range(serializable) }
+                    .encode_to_vec()
+            }
+        }
+    }
+}
+
+/// A gRPC message with its prefix, and the places where the number of the key stands.
+#[derive(Debug)]
+pub struct Template {
+    bytes: Vec<u8>,
+    offsets: Vec<usize>,
+}
+
+impl Template {
+    /// Encodes a request with a value of this size; requests without a value ignore it.
+    pub fn new(mode: Mode, value_size: usize, seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let mut value: Vec<u8> = (0..value_size).map(|_| random.next().to_le_bytes()[0]).collect();
+        // No byte of the value is a digit, so that the key is found in its own places only.
+        value.iter_mut().for_each(|byte| *byte |= 0x80);
+        let digits = "0".repeat(DIGITS);
+        let body = mode.encode(&format!("{KEY_PREFIX}{digits}"), value);
+        let length = u32::try_from(body.len()).expect("the size of a value is bounded");
+        let mut bytes = vec![0];
+        bytes.extend_from_slice(&length.to_be_bytes());
+        bytes.extend_from_slice(&body);
+        let is_key = |window: &[u8]| window == digits.as_bytes();
+        let starts = bytes.windows(DIGITS).enumerate().skip(MESSAGE_PREFIX);
+        let offsets = starts.filter(|(_, window)| is_key(window)).map(|(start, _)| start).collect();
+        Self { bytes, offsets }
+    }
+
+    /// The message about the key with this number.
+    pub fn render(&mut self, number: u64) -> &[u8] {
+        let mut digits = [b'0'; DIGITS];
+        let mut rest = number;
+        for digit in digits.iter_mut().rev() {
+            *digit += (rest % 10).to_le_bytes()[0];
+            rest /= 10;
+        }
+        for offset in &self.offsets {
+            self.bytes[*offset..offset + DIGITS].copy_from_slice(&digits);
+        }
+        &self.bytes
+    }
+}
+
+/// The order in which keys are used.
+#[derive(Clone, Debug)]
+pub enum Keys {
+    /// Every key once, in order.
+    Sequential {
+        /// The next key.
+        next: u64,
+    },
+    /// Any key, equally likely.
+    Random {
+        /// Where the numbers come from.
+        random: Random,
+        /// How many keys there are; not zero.
+        space: u64,
+    },
+}
+
+impl Keys {
+    /// Every key once, in order.
+    pub fn sequential() -> Self {
+        Self::Sequential { next: 0 }
+    }
+
+    /// Any of `space` keys, equally likely.
+    pub fn random(seed: u64, space: u64) -> Self {
+        Self::Random { random: Random::new(seed), space: space.max(1) }
+    }
+
+    /// The number of the next key.
+    pub fn next_key(&mut self) -> u64 {
+        match self {
+            Self::Sequential { next } => {
+                *next += 1;
+                *next - 1
+            }
+            Self::Random { random, space } => random.next() % *space,
+        }
+    }
+}
+
+/// A small generator of random numbers (splitmix64).
+#[derive(Clone, Debug)]
+pub struct Random {
+    state: u64,
+}
+
+impl Random {
+    /// A generator that always gives the same numbers for one seed.
+    pub fn new(seed: u64) -> Self {
+        Self { state: seed }
+    }
+
+    fn next(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.state;
+        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ mixed >> 31
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn render(mode: Mode, number: u64) -> Vec<u8> {
+        let mut template = Template::new(mode, 32, 1);
+        template.render(12_345_678_901);
+        let message = template.render(number);
+        let (prefix, body) = message.split_at(MESSAGE_PREFIX);
+        assert_eq!(prefix, [0, 0, 0, 0, u8::try_from(body.len()).unwrap()]);
+        body.to_vec()
+    }
+
+    #[test]
+    fn puts_are_about_their_key() {
+        let put = PutRequest::decode(render(Mode::Put, 42).as_slice()).unwrap();
+        assert_eq!(put.key, "bench/00000000042");
+        assert_eq!(put.value.len(), 32);
+    }
+
+    #[test]
+    fn ranges_are_about_their_key() {
+        for (mode, serializable) in
+            [(Mode::RangeLinearizable, false), (Mode::RangeSerializable, true)]
+        {
+            let range = RangeRequest::decode(render(mode, 7).as_slice()).unwrap();
+            assert_eq!((range.key.as_ref(), range.limit), (&b"bench/00000000007"[..], 0));
+            assert_eq!((range.range_end.as_ref(), range.serializable), (&b""[..], serializable));
+        }
+    }
+
+    #[test]
+    fn pages_end_with_the_last_key() {
+        let page = RangeRequest::decode(
+            render(Mode::Page { limit: 500, serializable: true }, 7).as_slice(),
+        )
+        .unwrap();
+        assert_eq!((page.key.as_ref(), page.limit), (&b"bench/00000000007"[..], 500));
+        assert!(page.serializable);
+        assert!(page.range_end > "bench/99999999999" && page.range_end == KEY_END);
+    }
+
+    #[test]
+    fn transactions_change_both_keys() {
+        let txn = TxnRequest::decode(render(Mode::Txn, 99_999_999_999).as_slice()).unwrap();
+        assert_eq!(txn.compare[0].key, "bench/99999999999");
+        let Some(request_op::Request::RequestPut(put)) = &txn.success[0].request else {
+            panic!("{txn:?} must put")
+        };
+        assert_eq!(put.key, "bench/99999999999");
+    }
+
+    #[test]
+    fn one_seed_gives_one_sequence() {
+        let draw = |seed| {
+            let mut keys = Keys::random(seed, 1000);
+            (0..100).map(|_| keys.next_key()).collect::<Vec<u64>>()
+        };
+        assert_eq!(draw(5), draw(5));
+        assert_ne!(draw(5), draw(6));
+        assert!(draw(5).iter().all(|key| *key < 1000));
+        let mut sequential = Keys::sequential();
+        assert_eq!([sequential.next_key(), sequential.next_key()], [0, 1]);
+    }
+}
