@@ -1,0 +1,328 @@
+//! From a configuration to a serving member, and down again.
+//!
+//! The order is etcd's: bind the sockets, recover the data-dir, start consensus and the peer
+//! transport, publish this member through the log, say "ready to serve client requests", serve.
+//! Down: stop taking clients, hand leadership over, stop the threads.
+
+mod bootstrap;
+
+use std::io;
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{self, SyncSender};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use quoin_node::recover::{Recovered, recover};
+use quoin_node::{DataDir, Options, RecoverError, RequestIds, wal};
+use quoin_vfs::{FileSystem, OsFs};
+use thiserror::Error;
+use tokio::runtime::{Handle, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::config::{Config, Url};
+use crate::driver::{self, INPUTS_MAX, Input, Parts, Threads};
+use crate::grpc::Services;
+use crate::member::{Limits, Member, Waiter};
+use crate::outside::Peers;
+use crate::peer::{self, Transport};
+use crate::publish;
+use crate::serve::{Front, Network};
+use crate::{log, version};
+
+/// How long leadership may take to move when the leader stops.
+const TRANSFER_POLL: Duration = Duration::from_millis(10);
+
+/// Why a member cannot start. The text is for the operator.
+#[derive(Debug, Error)]
+pub enum BootError {
+    /// The configuration asks for what this release cannot do.
+    #[error("not supported by this release: {0}")]
+    Unsupported(String),
+    /// The initial cluster does not fit this member.
+    #[error("{0}")]
+    Bootstrap(String),
+    /// A listener cannot be bound.
+    #[error("listen tcp {address}: bind: {reason}")]
+    Listen {
+        /// Where.
+        address: String,
+        /// Why.
+        reason: String,
+    },
+    /// The data-dir is damaged or in use.
+    #[error(transparent)]
+    Recover(#[from] RecoverError),
+    /// The operating system refuses a directory, a thread, a socket or a signal handler.
+    #[error("{0}")]
+    System(#[from] io::Error),
+}
+
+/// Runs a member until it is told to stop or is removed. Returns the signal that stopped it.
+///
+/// # Errors
+/// If it cannot start. A failure later ends the process.
+pub fn run(config: Config) -> Result<Option<i32>, BootError> {
+    let unsupported = config.unsupported();
+    if !unsupported.is_empty() {
+        return Err(BootError::Unsupported(unsupported.join(" ")));
+    }
+    let config = Arc::new(config);
+    let listeners = bind(&config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let fs: Arc<dyn FileSystem> = Arc::new(OsFs);
+    let dir = DataDir::new(Path::new(&config.data_dir)).with_wal(&config.wal_path());
+    let recovered = recover_member(&config, &fs, &dir, &runtime)?;
+    let running = Running::start(&config, recovered, (fs, dir), runtime.handle())?;
+    runtime.block_on(running.serve(listeners))
+}
+
+/// The sockets of a member, bound before anything else is touched.
+struct Listeners {
+    client: Vec<TcpListener>,
+    peer: Vec<TcpListener>,
+}
+
+fn bind(config: &Config) -> Result<Listeners, BootError> {
+    log::write(&config.peer_listeners_record());
+    let peer = config.listen_peer_urls.iter().map(bind_one).collect::<Result<_, _>>()?;
+    log::write(&config.client_listeners_record());
+    let client = config.listen_client_urls.iter().map(bind_one).collect::<Result<_, _>>()?;
+    Ok(Listeners { client, peer })
+}
+
+fn bind_one(url: &Url) -> Result<TcpListener, BootError> {
+    let address = url.host_port();
+    if url.is_unix() {
+        return Err(BootError::Unsupported(format!("the socket {url}")));
+    }
+    let listener = TcpListener::bind(&address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    listener.map_err(|error| {
+        let reason = crate::config::go_io_error(&error);
+        BootError::Listen { address, reason: reason.to_string() }
+    })
+}
+
+fn recover_member(
+    config: &Config,
+    fs: &Arc<dyn FileSystem>,
+    dir: &DataDir,
+    runtime: &Runtime,
+) -> Result<Recovered<Waiter>, BootError> {
+    let initialized = wal::Wal::exists(fs.as_ref(), &dir.wal()).map_err(RecoverError::from)?;
+    log::write(&config.starting_record(initialized));
+    let bootstrap = bootstrap::bootstrap(config, initialized, runtime)?;
+    let ticks = u32::try_from(config.election_ticks()).unwrap_or(u32::MAX);
+    let options = Options {
+        id: bootstrap.metadata.node,
+        election_ticks: ticks,
+        heartbeat_ticks: 1,
+        request_timeout_ticks: request_timeout_ticks(config),
+        read_retry_ticks: ticks_of(config, READ_RETRY),
+        snapshot_count: config.snapshot_count,
+        catchup_entries: config.snapshot_catchup_entries,
+        pre_vote: config.pre_vote,
+        seed: now_ms(),
+        start_ms: now_ms(),
+    };
+    let recovered = recover(fs, dir, &wal::Options::default(), options, &bootstrap)?;
+    if let Some(repair) = &recovered.repaired {
+        log::warn!("cut off the unsynced end of the log",
+            "file" => repair.file.display().to_string(), "offset" => repair.offset,
+            "dropped-bytes" => repair.dropped_bytes);
+    }
+    Ok(recovered)
+}
+
+/// After this time an unconfirmed read round is replaced, as in etcd.
+const READ_RETRY: Duration = Duration::from_millis(500);
+/// The part of the request timeout that does not depend on elections, as in etcd.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+fn ticks_of(config: &Config, time: Duration) -> u64 {
+    let ticks = time.as_millis() / config.heartbeat().as_millis().max(1);
+    u64::try_from(ticks).unwrap_or(u64::MAX).max(1)
+}
+
+fn request_timeout_ticks(config: &Config) -> u64 {
+    ticks_of(config, REQUEST_TIMEOUT) + 2 * config.election_ticks() as u64
+}
+
+/// Returns milliseconds since the epoch.
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A member whose threads run.
+struct Running {
+    config: Arc<Config>,
+    member: Arc<Member>,
+    peers: Arc<Peers>,
+    transport: Arc<Transport>,
+    threads: Threads,
+    inputs: SyncSender<Input>,
+}
+
+impl Running {
+    fn start(
+        config: &Arc<Config>,
+        recovered: Recovered<Waiter>,
+        (fs, dir): (Arc<dyn FileSystem>, DataDir),
+        runtime: &Handle,
+    ) -> Result<Self, BootError> {
+        let Recovered { node, wal, metadata, .. } = recovered;
+        let (inputs, receiver) = mpsc::sync_channel(INPUTS_MAX);
+        let limits =
+            Limits { request_bytes: config.max_request_bytes, txn_ops: config.max_txn_ops };
+        let ids = RequestIds::new(metadata.node, now_ms());
+        let view = node.store().view();
+        let identity = (metadata.node.0, metadata.cluster);
+        let member = Arc::new(Member::new(identity, limits, ids, inputs.clone(), view));
+        let files = (Arc::clone(&fs), dir.clone());
+        let peers = Arc::new(Peers::new(Arc::clone(&member), files, runtime.clone()));
+        let transport = transport(config, &member, &peers, runtime)?;
+        peers.connect(Arc::clone(&transport));
+        let parts = Parts {
+            member: Arc::clone(&member),
+            outside: Arc::clone(&peers) as Arc<dyn driver::Outside>,
+            inputs: inputs.clone(),
+            fs,
+            checkpoint_dir: dir.store(),
+            tick: config.heartbeat(),
+            campaign_alone: config.initial_election_tick_advance,
+        };
+        let threads = driver::start(node, wal, receiver, parts)?;
+        Ok(Self { config: Arc::clone(config), member, peers, transport, threads, inputs })
+    }
+
+    /// Serves until a signal or until this member is removed.
+    async fn serve(self, listeners: Listeners) -> Result<Option<i32>, BootError> {
+        let (stop_peers, peers_stopped) = watch::channel(false);
+        for listener in listeners.peer {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            let mut stopped = peers_stopped.clone();
+            let stop = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
+            tokio::spawn(peer::serve(listener, Arc::clone(&self.transport), stop));
+        }
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let versions = publish::cluster_version(Arc::clone(&self.member));
+        let versions = tokio::spawn(versions);
+        let (member, config) = (Arc::clone(&self.member), Arc::clone(&self.config));
+        let serving = publish_and_serve(member, config, listeners.client);
+        let mut serving = std::pin::pin!(serving);
+        let mut network = None;
+        let stopped_by = loop {
+            tokio::select! {
+                started = &mut serving, if network.is_none() => network = Some(started?),
+                _ = terminate.recv() => break Some((SignalKind::terminate(), "terminated")),
+                _ = interrupt.recv() => break Some((SignalKind::interrupt(), "interrupt")),
+                () = self.peers.removed.notified() => break None,
+            }
+        };
+        if let Some((_, name)) = stopped_by {
+            log::info!("received signal; shutting down", "signal" => name);
+        }
+        versions.abort();
+        self.stop(network, &stop_peers).await;
+        Ok(stopped_by.map(|(kind, _)| kind.as_raw_value()))
+    }
+
+    /// Stops in the order that loses nothing: clients, leadership, peers, threads.
+    async fn stop(self, network: Option<Network>, stop_peers: &watch::Sender<bool>) {
+        let [closing, closed] = self.config.closing_records();
+        log::write(&closing);
+        self.hand_over().await;
+        // The queue takes it as soon as the consensus thread has made room.
+        let inputs = self.inputs;
+        let threads = self.threads;
+        let stopped = tokio::task::spawn_blocking(move || {
+            drop(inputs.send(Input::Stop));
+            threads.join();
+            if let Some(network) = network {
+                network.stop();
+            }
+        });
+        if stopped.await.is_err() {
+            log::warn!("a thread panicked while stopping");
+        }
+        stop_peers.send_replace(true);
+        self.transport.stop();
+        log::write(&closed);
+    }
+
+    /// Moves leadership to the voter that has been connected longest, if this member leads.
+    async fn hand_over(&self) {
+        if !self.member.is_leader() {
+            return;
+        }
+        let view = self.member.view();
+        let others = view.membership().members().filter(|other| other.id != self.member.id);
+        let voters = others.filter(|other| !other.is_learner);
+        let connected = voters.filter_map(|other| {
+            self.transport.active_since(other.id).map(|since| (since, other.id))
+        });
+        let Some((_, target)) = connected.min() else {
+            log::info!("skipped leadership transfer; local server is the only reachable voter",
+                "local-member-id" => format!("{:x}", self.member.id));
+            return;
+        };
+        let moved = async {
+            self.member.input(Input::TransferLeader(target)).ok();
+            while self.member.is_leader() {
+                tokio::time::sleep(TRANSFER_POLL).await;
+            }
+        };
+        let election = Duration::from_millis(self.config.election_timeout as u64);
+        if tokio::time::timeout(election, moved).await.is_err() {
+            log::warn!("leadership transfer failed", "transferee" => format!("{target:x}"));
+        }
+    }
+}
+
+/// Publishes this member through the log and opens the client port.
+async fn publish_and_serve(
+    member: Arc<Member>,
+    config: Arc<Config>,
+    listeners: Vec<TcpListener>,
+) -> Result<Network, BootError> {
+    let urls: Vec<String> = config.advertise_client_urls.iter().map(Url::to_string).collect();
+    publish::attributes(&member, &config.name, &urls).await;
+    log::info!("ready to serve client requests");
+    for url in &config.listen_client_urls {
+        log::info!("serving client traffic insecurely; this is strongly discouraged!",
+            "traffic" => "grpc+http", "address" => url.host_port());
+    }
+    let services = Services { member: Arc::clone(&member), config: Arc::clone(&config) };
+    let front = Front::new(services, &config);
+    let network = Network::start(listeners, &front, network_threads())?;
+    log::write(&config.serving_record(member.id));
+    Ok(network)
+}
+
+fn transport(
+    config: &Config,
+    member: &Member,
+    peers: &Arc<Peers>,
+    runtime: &Handle,
+) -> Result<Arc<Transport>, BootError> {
+    let mut options = peer::Options::new(member.id, member.cluster_id, version::ETCD_VERSION);
+    let urls = config.initial_advertise_peer_urls.iter();
+    options.local_peer_urls = urls.map(Url::to_string).collect();
+    options.election_timeout = Duration::from_millis(config.election_timeout as u64);
+    // The transport starts its tasks on the runtime that it is made in.
+    let _guard = runtime.enter();
+    let transport = Transport::new(options, Arc::clone(peers) as Arc<dyn peer::Inbound>);
+    transport.map_err(|error| BootError::Bootstrap(error.to_string()))
+}
+
+/// Half of the processors serve the network, the rest is for consensus, log and background work.
+fn network_threads() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    (processors / 2).clamp(1, 16)
+}

@@ -1,0 +1,82 @@
+//! Who founds a new cluster, and whether this member may.
+
+use quoin_node::raft::NodeId;
+use quoin_node::recover::Bootstrap;
+use quoin_node::wal::Metadata;
+use quoin_store::{Member, cluster_id, member_id};
+use serde::Deserialize;
+use tokio::runtime::Runtime;
+
+use super::BootError;
+use crate::ask;
+use crate::config::{ClusterState, Config, InitialCluster, Url, resolve_host};
+use crate::log;
+
+/// Returns what a member without a log begins with. One that has a log needs nothing: whatever
+/// the flags say about the initial cluster, the log decides.
+pub(super) fn bootstrap(
+    config: &Config,
+    initialized: bool,
+    runtime: &Runtime,
+) -> Result<Bootstrap, BootError> {
+    if initialized {
+        let metadata = Metadata { node: NodeId::NONE, cluster: 0 };
+        return Ok(Bootstrap { metadata, members: Vec::new() });
+    }
+    if config.initial_cluster_state == ClusterState::Existing {
+        let what = "--initial-cluster-state=existing for a member without data".to_owned();
+        return Err(BootError::Unsupported(what));
+    }
+    let founders = config.check_bootstrap(resolve_host).map_err(|reason| {
+        for hint in config.bootstrap_hints() {
+            log::write(&hint);
+        }
+        BootError::Bootstrap(reason)
+    })?;
+    let members = members(&founders, &config.initial_cluster_token);
+    let own = founders.0.get(&config.name).map(Vec::as_slice).unwrap_or_default();
+    let id = member_id(&texts(own), &config.initial_cluster_token, None);
+    let others = members.iter().filter(|member| member.id != id);
+    for url in others.flat_map(|member| &member.peer_urls) {
+        if runtime.block_on(is_bootstrapped(url, id)) {
+            let reason = format!("member {id:x} has already been bootstrapped");
+            return Err(BootError::Bootstrap(reason));
+        }
+    }
+    let ids: Vec<u64> = members.iter().map(|member| member.id).collect();
+    let metadata = Metadata { node: NodeId(id), cluster: cluster_id(&ids) };
+    Ok(Bootstrap { metadata, members })
+}
+
+fn members(founders: &InitialCluster, token: &str) -> Vec<Member> {
+    let member = |(name, urls): (&String, &Vec<Url>)| {
+        let peer_urls = texts(urls);
+        Member {
+            id: member_id(&peer_urls, token, None),
+            peer_urls,
+            name: name.clone(),
+            ..Member::default()
+        }
+    };
+    founders.0.iter().map(member).collect()
+}
+
+fn texts(urls: &[Url]) -> Vec<String> {
+    urls.iter().map(Url::to_string).collect()
+}
+
+/// A member as a peer lists it.
+#[derive(Deserialize)]
+struct Listed {
+    id: u64,
+    #[serde(rename = "clientURLs", default)]
+    client_urls: Vec<String>,
+}
+
+/// Returns true if the cluster behind a peer knows this member as one that has run before. Its
+/// data must have been lost then, and with it the votes that it gave.
+async fn is_bootstrapped(peer_url: &str, id: u64) -> bool {
+    let Some(body) = ask::get(peer_url, "/members").await else { return false };
+    let listed: Vec<Listed> = serde_json::from_slice(&body).unwrap_or_default();
+    listed.iter().any(|member| member.id == id && !member.client_urls.is_empty())
+}

@@ -1,0 +1,145 @@
+//! Settings that are accepted because etcd has them and that this program does not honour yet.
+//!
+//! A setting whose absence would change what is safe, or what is kept, or who may connect, stops
+//! the program: it is never silently ignored. A setting that only tunes how etcd works inside, or
+//! that is about an area that is not configured, is accepted and named in the log.
+//!
+//! A capability that arrives removes its rows here.
+
+use super::gates::Feature;
+use super::settings::{Config, row};
+use super::url::Url;
+use super::validate::JOURNAL;
+
+/// Settings that stop the program when they differ from their defaults.
+const REFUSED: [&str; 31] = [
+    "auto-compaction-retention",
+    "auto-tls",
+    "cert-file",
+    "client-cert-allowed-hostname",
+    "client-cert-auth",
+    "client-cert-file",
+    "client-crl-file",
+    "client-key-file",
+    "corrupt-check-time",
+    "discovery-endpoints",
+    "discovery-srv",
+    "discovery-srv-name",
+    "discovery-token",
+    "enable-distributed-tracing",
+    "enable-log-rotation",
+    "force-new-cluster",
+    "host-whitelist",
+    "key-file",
+    "listen-client-http-urls",
+    "listen-metrics-urls",
+    "peer-auto-tls",
+    "peer-cert-allowed-cn",
+    "peer-cert-allowed-hostname",
+    "peer-cert-file",
+    "peer-client-cert-auth",
+    "peer-client-cert-file",
+    "peer-client-key-file",
+    "peer-crl-file",
+    "peer-key-file",
+    "peer-trusted-ca-file",
+    "trusted-ca-file",
+];
+
+/// Settings that change nothing here. Those of TLS are among them because TLS itself is refused,
+/// and those that only forbid something because it is not there.
+const WITHOUT_EFFECT: [&str; 39] = [
+    "auth-token-ttl",
+    "backend-batch-interval",
+    "backend-batch-limit",
+    "backend-bbolt-freelist-type",
+    "bcrypt-cost",
+    "bootstrap-defrag-threshold-megabytes",
+    "cipher-suites",
+    "compaction-batch-limit",
+    "compaction-sleep-interval",
+    "cors",
+    "distributed-tracing-address",
+    "distributed-tracing-instance-id",
+    "distributed-tracing-sampling-rate",
+    "distributed-tracing-service-name",
+    "downgrade-check-time",
+    "enable-grpc-gateway",
+    "enable-pprof",
+    "enable-v2",
+    "grpc-keepalive-interval",
+    "grpc-keepalive-min-time",
+    "grpc-keepalive-timeout",
+    "log-rotation-config-json",
+    "max-learners",
+    "max-snapshots",
+    "memory-mlock",
+    "metrics",
+    "peer-skip-client-san-verification",
+    "raft-read-timeout",
+    "raft-write-timeout",
+    "self-signed-cert-validity",
+    "socket-reuse-address",
+    "socket-reuse-port",
+    "strict-reconfig-check",
+    "tls-max-version",
+    "tls-min-version",
+    "unsafe-no-fsync",
+    "warning-apply-duration",
+    "warning-unary-request-duration",
+    "watch-progress-notify-interval",
+];
+
+impl Config {
+    /// Returns what the configuration asks for that this program cannot do and must not ignore,
+    /// each as `--flag=value`. The program should refuse to start unless the list is empty.
+    pub fn unsupported(&self) -> Vec<String> {
+        let mut list: Vec<String> = REFUSED.iter().filter_map(|flag| self.changed(flag)).collect();
+        if self.auth_token.starts_with("jwt") {
+            // The options may name secrets.
+            list.push("--auth-token=jwt".to_owned());
+        }
+        if self.log_outputs.contains(JOURNAL) {
+            list.push(format!("--log-outputs={JOURNAL}"));
+        }
+        if !self.client_cert_allowed_cn.is_empty() {
+            list.push("client-transport-security.allowed-cn".to_owned());
+        }
+        let listeners = [
+            ("listen-peer-urls", &self.listen_peer_urls),
+            ("listen-client-urls", &self.listen_client_urls),
+        ];
+        for (flag, urls) in listeners {
+            let tls = urls.iter().filter(|url| url.is_tls());
+            list.extend(tls.map(|url: &Url| format!("--{flag}={url}")));
+        }
+        list
+    }
+
+    /// Returns the settings that differ from their defaults and change nothing, each as
+    /// `--flag=value`, for one line of the log.
+    pub fn without_effect(&self) -> Vec<String> {
+        let mut list: Vec<String> =
+            WITHOUT_EFFECT.iter().filter_map(|flag| self.changed(flag)).collect();
+        let is_single = |gate: &Feature| !matches!(gate, Feature::AllAlpha | Feature::AllBeta);
+        let gates = self.feature_gates.changed().filter(is_single);
+        list.extend(gates.map(|gate| {
+            let on = self.feature_gates.enabled(gate);
+            format!("--feature-gates={}={on}", gate.name())
+        }));
+        list
+    }
+
+    /// Returns `--flag=value` if the setting differs from its default.
+    fn changed(&self, flag: &str) -> Option<String> {
+        let row = row(flag)?;
+        let value = (row.show)(self);
+        (value != (row.show)(&Self::default())).then(|| format!("--{flag}={value}"))
+    }
+}
+
+/// Returns the flags named in this room that the table does not have.
+#[cfg(test)]
+pub(super) fn unknown() -> Vec<&'static str> {
+    REFUSED.into_iter().chain(WITHOUT_EFFECT).filter(|flag| row(flag).is_none()).collect()
+}

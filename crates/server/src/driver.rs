@@ -1,0 +1,352 @@
+//! The threads of a member: one for consensus and apply, one for the log, short-lived ones for
+//! background files.
+//!
+//! ```text
+//! network tasks --inputs--> consensus thread --log work--> log thread
+//!        ^                     |   ^                          |
+//!        +---answers, views----+   +----durable up to n-------+
+//! ```
+//!
+//! Group commit needs no timer: while the log thread syncs, the consensus thread collects the
+//! next batch, and everything that queued up shares the next sync.
+//!
+//! Invariants:
+//! - The order of log work is the order of turns, and what a turn says after its sync is said
+//!   after a sync that covers it.
+//! - The log thread never waits for the consensus thread, so they cannot wait for each other.
+//! - A failed write or sync of the log ends the process before anything more is said.
+
+mod log_thread;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use quoin_node::raft::{Message, NodeId, SnapshotMeta, StepError};
+use quoin_node::wal::Wal;
+use quoin_node::{Event, LogWork, Node, Turn};
+use quoin_store::{Checkpoint, Store};
+use quoin_vfs::FileSystem;
+
+use crate::driver::log_thread::LogThread;
+use crate::log;
+use crate::member::{Member, Waiter};
+
+/// Inputs that may wait for the consensus thread. Beyond, requests are refused and peer messages
+/// are dropped.
+pub(crate) const INPUTS_MAX: usize = 32 * 1024;
+/// Inputs taken before the next turn, so that a flood cannot delay ticks and answers.
+const INPUTS_PER_TURN: usize = 4096;
+/// Ticks made up for after a pause. More would start elections that no silence justifies.
+const TICKS_PER_WAKE: u32 = 1;
+/// Batches of log work that share one sync.
+const WORK_PER_SYNC: usize = 64;
+
+/// What the consensus thread reacts to.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// A request to replicate.
+    Propose { id: u64, data: Bytes, waiter: Waiter },
+    /// A linearizable read to confirm.
+    Read(Waiter),
+    /// A message from a peer.
+    Message(Message),
+    /// The state that a leader sent, with the message that announced it.
+    Snapshot(Message, Box<Store>),
+    /// Messages to this peer are being lost.
+    Unreachable(u64),
+    /// Sending a snapshot to this peer has ended.
+    SnapshotSent(u64, bool),
+    /// A checkpoint was written, or not.
+    Checkpointed(Option<SnapshotMeta>),
+    /// Leadership shall move to this member.
+    TransferLeader(u64),
+    /// Something outside the queue changed.
+    Wake,
+    /// The end.
+    Stop,
+}
+
+/// Where the consensus thread sends what is not for clients.
+pub(crate) trait Outside: Send + Sync + 'static {
+    /// Sends messages to peers, without waiting.
+    fn send(&self, messages: Vec<Message>);
+    /// Sends the state to a peer and reports the end with [`Input::SnapshotSent`].
+    fn send_snapshot(&self, message: Message, checkpoint: Checkpoint);
+    /// Returns true if messages to this peer have a way.
+    fn is_reachable(&self, peer: NodeId) -> bool;
+    /// Takes note of the leader, or none.
+    fn leader_changed(&self, leader: NodeId);
+    /// Takes note that the members in the published view changed.
+    fn members_changed(&self);
+    /// Takes note that this member was removed.
+    fn removed(&self);
+}
+
+/// The parts that the threads of a member share.
+pub(crate) struct Parts {
+    pub(crate) member: Arc<Member>,
+    pub(crate) outside: Arc<dyn Outside>,
+    pub(crate) inputs: SyncSender<Input>,
+    pub(crate) fs: Arc<dyn FileSystem>,
+    /// Where checkpoints are written.
+    pub(crate) checkpoint_dir: PathBuf,
+    /// The length of a tick.
+    pub(crate) tick: Duration,
+    /// Whether a member that is alone in its cluster may campaign at once.
+    pub(crate) campaign_alone: bool,
+}
+
+/// The threads of a running member.
+#[derive(Debug)]
+pub(crate) struct Threads {
+    consensus: JoinHandle<()>,
+    log: JoinHandle<()>,
+}
+
+impl Threads {
+    /// Waits until both threads have ended, after [`Input::Stop`].
+    pub(crate) fn join(self) {
+        // A panic on either thread has already ended the process.
+        self.consensus.join().expect("the consensus thread does not unwind");
+        self.log.join().expect("the log thread does not unwind");
+    }
+}
+
+/// Starts the threads of a member.
+pub(crate) fn start(
+    node: Node<Waiter>,
+    wal: Wal,
+    receiver: Receiver<Input>,
+    parts: Parts,
+) -> std::io::Result<Threads> {
+    let durable = Arc::new(AtomicU64::new(0));
+    let (work_sender, work) = mpsc::channel();
+    let log = LogThread {
+        wal,
+        work,
+        spare: mpsc::sync_channel(1),
+        durable: Arc::clone(&durable),
+        outside: Arc::clone(&parts.outside),
+        inputs: parts.inputs.clone(),
+    };
+    let log = spawn("log", move || log.run())?;
+    let driver = Driver { node, parts, receiver, log: work_sender, durable, seen: 0 };
+    let consensus = spawn("consensus", move || driver.run())?;
+    Ok(Threads { consensus, log })
+}
+
+/// Spawns a thread whose panic ends the process: half-applied state must not go on.
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+    let abort = AbortOnPanic;
+    thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let abort = abort;
+        body();
+        std::mem::forget(abort);
+    })
+}
+
+/// Aborts the process when dropped while its thread unwinds.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
+/// The consensus thread.
+struct Driver {
+    node: Node<Waiter>,
+    parts: Parts,
+    receiver: Receiver<Input>,
+    log: mpsc::Sender<LogWork>,
+    durable: Arc<AtomicU64>,
+    seen: u64,
+}
+
+impl Driver {
+    fn run(mut self) {
+        // What the log holds behind the checkpoint is applied first: it says who the members are.
+        self.turns();
+        let alone = self.node.raft().conf().voters.len() == 1;
+        if alone && self.parts.campaign_alone {
+            self.node.campaign();
+            self.turns();
+        }
+        let mut next_tick = Instant::now();
+        loop {
+            let wait = next_tick.saturating_duration_since(Instant::now());
+            let stop = match self.receiver.recv_timeout(wait) {
+                Ok(input) => self.take(input),
+                Err(RecvTimeoutError::Timeout) => false,
+                Err(RecvTimeoutError::Disconnected) => true,
+            };
+            if stop {
+                return self.stop();
+            }
+            self.tick(&mut next_tick);
+            self.turns();
+        }
+    }
+
+    /// Takes the first input and those that came with it. Returns true at the end.
+    fn take(&mut self, first: Input) -> bool {
+        let rest = INPUTS_PER_TURN - 1;
+        let mut input = first;
+        for _ in 0..rest {
+            if matches!(input, Input::Stop) {
+                return true;
+            }
+            self.react(input);
+            match self.receiver.try_recv() {
+                Ok(next) => input = next,
+                Err(_) => return false,
+            }
+        }
+        matches!(input, Input::Stop) || {
+            self.react(input);
+            false
+        }
+    }
+
+    fn react(&mut self, input: Input) {
+        match input {
+            Input::Propose { id, data, waiter } => self.node.propose(id, data, waiter),
+            Input::Read(waiter) => self.node.read(waiter),
+            Input::Message(message) => self.step(|node| node.step(message)),
+            Input::Snapshot(message, store) => {
+                self.step(|node| node.step_snapshot(message, *store));
+            }
+            Input::Unreachable(peer) => self.node.report_unreachable(NodeId(peer)),
+            Input::SnapshotSent(peer, ok) => self.node.report_snapshot(NodeId(peer), ok),
+            Input::Checkpointed(written) => self.node.checkpointed(written),
+            Input::TransferLeader(to) => self.node.transfer_leader(NodeId(to)),
+            Input::Wake | Input::Stop => {}
+        }
+    }
+
+    fn step(&mut self, step: impl FnOnce(&mut Node<Waiter>) -> Result<(), StepError>) {
+        if let Err(error) = step(&mut self.node) {
+            if error.is_fatal() {
+                die("the log of this member is not the one it acknowledged", &error.to_string());
+            }
+            log::warn!("failed to process Raft message", "error" => error.to_string());
+        }
+    }
+
+    fn tick(&mut self, next_tick: &mut Instant) {
+        let now = Instant::now();
+        for _ in 0..TICKS_PER_WAKE {
+            if *next_tick > now {
+                return;
+            }
+            self.node.tick();
+            *next_tick += self.parts.tick;
+        }
+        *next_tick = (*next_tick).max(now);
+    }
+
+    /// Runs turns until nothing moves.
+    fn turns(&mut self) {
+        loop {
+            let durable = self.durable.load(Ordering::Acquire);
+            if durable > self.seen {
+                self.seen = durable;
+                self.node.persisted(durable);
+            }
+            self.look_for_leader();
+            let turn = self.node.turn();
+            let idle = turn.idle;
+            self.carry_out(turn);
+            if idle {
+                return;
+            }
+        }
+    }
+
+    /// Lets proposals wait while the leader that would take them cannot be reached.
+    fn look_for_leader(&mut self) {
+        let leader = self.node.raft().leader();
+        if !leader.is_none() && leader.0 != self.parts.member.id {
+            self.node.set_leader_reachable(self.parts.outside.is_reachable(leader));
+        }
+    }
+
+    fn carry_out(&mut self, turn: Turn<Waiter>) {
+        if !turn.messages.is_empty() {
+            self.parts.outside.send(turn.messages);
+        }
+        if !turn.log.is_empty() {
+            // The log thread ends before this one only by ending the process.
+            self.log.send(turn.log).expect("the log thread outlives the consensus thread");
+        }
+        if let Some(view) = turn.view {
+            self.parts.member.publish_view(view);
+        }
+        self.parts.member.publish_status(self.node.status());
+        for (waiter, answer) in turn.answers {
+            // A client that went away wants no answer.
+            drop(waiter.send(answer));
+        }
+        for event in turn.events {
+            self.tell(event);
+        }
+    }
+
+    fn tell(&self, event: Event) {
+        match event {
+            Event::Leader(leader) => self.parts.outside.leader_changed(leader),
+            Event::Members => self.parts.outside.members_changed(),
+            Event::Removed => self.parts.outside.removed(),
+            Event::Checkpoint(meta, checkpoint) => self.write_checkpoint(meta, checkpoint),
+            Event::SendSnapshot(message, checkpoint) => {
+                self.parts.outside.send_snapshot(message, checkpoint);
+            }
+            Event::Fatal(reason) => die("failed to apply an entry", &reason),
+        }
+    }
+
+    fn stop(mut self) {
+        for (waiter, answer) in self.node.stop() {
+            drop(waiter.send(answer));
+        }
+    }
+
+    /// Writes a checkpoint on a thread of its own. If it fails, the log keeps what it replaces,
+    /// and the next one is due after as many entries again.
+    fn write_checkpoint(&self, meta: SnapshotMeta, checkpoint: Checkpoint) {
+        let (fs, dir) = (Arc::clone(&self.parts.fs), self.parts.checkpoint_dir.clone());
+        let inputs = self.parts.inputs.clone();
+        let spawned = thread::Builder::new().name("checkpoint".to_owned()).spawn(move || {
+            let written = match checkpoint.write(fs.as_ref(), &dir) {
+                Ok(_) => {
+                    log::info!("saved snapshot", "snapshot-index" => meta.index.0);
+                    Some(meta)
+                }
+                Err(error) => {
+                    log::warn!("failed to save snapshot", "error" => error.to_string());
+                    None
+                }
+            };
+            // The member that wanted it may have stopped.
+            drop(inputs.send(Input::Checkpointed(written)));
+        });
+        if let Err(error) = spawned {
+            die("failed to start a thread", &error.to_string());
+        }
+    }
+}
+
+/// Ends the process: nothing more may be said by a member whose log or state is not what it was
+/// promised to be.
+fn die(message: &str, reason: &str) -> ! {
+    log::fatal!(message.to_owned(), "error" => reason.to_owned());
+    std::process::exit(1);
+}

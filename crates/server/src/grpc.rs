@@ -1,0 +1,30 @@
+//! The gRPC services: wire in, wire out. What a request means is the store's business.
+//!
+//! Every handler checks the request as etcd's front does, so that what reaches the log is valid,
+//! and answers with etcd's codes and texts.
+
+mod cluster;
+mod kv;
+mod maintenance;
+mod range_stream;
+
+use std::sync::Arc;
+
+use tonic::{Response, Status};
+
+use crate::config::Config;
+use crate::member::Member;
+
+/// The handlers of all services of one member.
+#[derive(Clone, Debug)]
+pub(crate) struct Services {
+    pub(crate) member: Arc<Member>,
+    pub(crate) config: Arc<Config>,
+}
+
+type Reply<T> = Result<Response<T>, Status>;
+
+/// Answers a call that belongs to a capability that does not exist yet.
+fn not_built<T>(call: &str) -> Reply<T> {
+    Err(Status::unimplemented(format!("etcdserver: {call} is not supported by this release")))
+}

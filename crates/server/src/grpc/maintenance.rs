@@ -1,0 +1,133 @@
+//! The Maintenance service: status, alarms, hashes, leadership.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use quoin_api::error::Error;
+use quoin_api::etcdserverpb::maintenance_server::Maintenance;
+use quoin_api::etcdserverpb::{
+    AlarmMember, AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse,
+    DowngradeInfo, DowngradeRequest, DowngradeResponse, HashKvRequest, HashKvResponse, HashRequest,
+    HashResponse, InternalRaftRequest, MoveLeaderRequest, MoveLeaderResponse, SnapshotRequest,
+    SnapshotResponse, StatusRequest, StatusResponse, alarm_request::AlarmAction,
+};
+use quoin_store::Reply as Applied;
+use tokio_stream::Stream;
+use tonic::{Request, Response, Status};
+
+use super::kv::unexpected;
+use super::{Reply, Services, not_built};
+use crate::driver::Input;
+use crate::http::storage_version;
+use crate::version;
+
+/// How often a transfer of leadership looks whether it has happened.
+const TRANSFER_POLL: Duration = Duration::from_millis(10);
+/// The quota of a member whose quota is not set, as in etcd.
+const QUOTA_BYTES_DEFAULT: i64 = 2 << 30;
+
+#[tonic::async_trait]
+impl Maintenance for Services {
+    async fn alarm(&self, request: Request<AlarmRequest>) -> Reply<AlarmResponse> {
+        let request = request.into_inner();
+        if request.action() == AlarmAction::Get {
+            let view = self.member.view();
+            let alarms = view.alarms(request.alarm());
+            let header = Some(self.member.header(view.revision()));
+            return Ok(Response::new(AlarmResponse { header, alarms }));
+        }
+        let internal = InternalRaftRequest { alarm: Some(request), ..Default::default() };
+        match self.apply(internal).await? {
+            Applied::Alarm(response) => self.respond(response, |r| &mut r.header),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn status(&self, _: Request<StatusRequest>) -> Reply<StatusResponse> {
+        let view = self.member.view();
+        let (raft_index, raft_applied_index) = self.member.indexes();
+        let leader = self.member.leader();
+        let no_leader = (leader == 0).then(|| Error::NoLeader.message().to_owned());
+        let errors = no_leader
+            .into_iter()
+            .chain(view.alarms(AlarmType::None).iter().map(alarm_text))
+            .collect();
+        let bytes = i64::try_from(view.size()).unwrap_or(i64::MAX);
+        let quota = self.config.quota_backend_bytes;
+        Ok(Response::new(StatusResponse {
+            header: Some(self.member.header(view.revision())),
+            version: version::ETCD_VERSION.to_owned(),
+            db_size: bytes,
+            leader,
+            raft_index,
+            raft_term: self.member.term(),
+            raft_applied_index,
+            errors,
+            db_size_in_use: bytes,
+            is_learner: view
+                .membership()
+                .member(self.member.id)
+                .is_some_and(|member| member.is_learner),
+            storage_version: view.membership().version().map(storage_version).unwrap_or_default(),
+            db_size_quota: if quota == 0 { QUOTA_BYTES_DEFAULT } else { quota },
+            downgrade_info: Some(DowngradeInfo::default()),
+        }))
+    }
+
+    async fn hash_kv(&self, request: Request<HashKvRequest>) -> Reply<HashKvResponse> {
+        let view = self.member.view();
+        let hash = view.hash_kv(request.into_inner().revision)?;
+        Ok(Response::new(HashKvResponse {
+            header: Some(self.member.header(view.revision())),
+            hash: hash.hash,
+            compact_revision: hash.compact_revision,
+            hash_revision: hash.hash_revision,
+        }))
+    }
+
+    async fn move_leader(&self, request: Request<MoveLeaderRequest>) -> Reply<MoveLeaderResponse> {
+        let target = request.into_inner().target_id;
+        let member = &self.member;
+        if !member.is_leader() {
+            return Err(Error::NotLeader.into());
+        }
+        let view = member.view();
+        if view.membership().member(target).is_none_or(|member| member.is_learner) {
+            return Err(Error::BadLeaderTransferee.into());
+        }
+        member.input(Input::TransferLeader(target))?;
+        let election = Duration::from_millis(self.config.election_timeout as u64);
+        let moved = async {
+            while member.leader() != target {
+                tokio::time::sleep(TRANSFER_POLL).await;
+            }
+        };
+        let outcome = tokio::time::timeout(election, moved).await;
+        outcome.map_err(|_| Status::from(Error::TimeoutLeaderTransfer))?;
+        Ok(Response::new(MoveLeaderResponse { header: None }))
+    }
+
+    async fn defragment(&self, _: Request<DefragmentRequest>) -> Reply<DefragmentResponse> {
+        not_built("Defragment")
+    }
+
+    async fn hash(&self, _: Request<HashRequest>) -> Reply<HashResponse> {
+        not_built("Hash")
+    }
+
+    type SnapshotStream =
+        Pin<Box<dyn Stream<Item = Result<SnapshotResponse, Status>> + Send + 'static>>;
+
+    async fn snapshot(&self, _: Request<SnapshotRequest>) -> Reply<Self::SnapshotStream> {
+        not_built("Snapshot")
+    }
+
+    async fn downgrade(&self, _: Request<DowngradeRequest>) -> Reply<DowngradeResponse> {
+        not_built("Downgrade")
+    }
+}
+
+/// Returns an alarm as etcd's status prints it, with its trailing space.
+fn alarm_text(alarm: &AlarmMember) -> String {
+    format!("memberID:{} alarm:{} ", alarm.member_id, alarm.alarm().as_str_name())
+}

@@ -1,0 +1,133 @@
+//! The plain endpoints of the client port: `/version` and `/health`.
+//!
+//! Not here: gRPC, the peers' endpoints, the JSON gateway.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use quoin_api::etcdserverpb::{AlarmType, RangeRequest};
+use quoin_store::ClusterVersion;
+use serde::Serialize;
+
+use crate::log;
+use crate::member::Member;
+use crate::version;
+
+/// What `/version` says.
+#[derive(Serialize)]
+struct Versions {
+    etcdserver: String,
+    etcdcluster: String,
+    storage: String,
+}
+
+/// What `/health` says.
+#[derive(Serialize)]
+struct Health {
+    health: String,
+    reason: String,
+}
+
+/// Returns the body of `/version`.
+pub(crate) fn versions(member: &Member) -> String {
+    let cluster = member.view().membership().version();
+    let versions = Versions {
+        etcdserver: version::ETCD_VERSION.to_owned(),
+        etcdcluster: cluster.map_or_else(|| "not_decided".to_owned(), |it| it.to_string()),
+        storage: cluster.map_or_else(|| "unknown".to_owned(), storage_version),
+    };
+    serde_json::to_string(&versions).expect("three strings have a JSON form")
+}
+
+/// Returns the version of the stored form, which follows the cluster's.
+pub(crate) fn storage_version(cluster: ClusterVersion) -> String {
+    format!("{}.{}.0", cluster.major, cluster.minor)
+}
+
+/// Answers a request that is not gRPC.
+pub(crate) async fn handle<B>(member: Arc<Member>, request: Request<B>) -> Response<Full<Bytes>> {
+    match request.uri().path() {
+        "/version" | "/version/" => version(&member, request.method()),
+        "/health" => {
+            let query = request.uri().query().unwrap_or_default().to_owned();
+            health(&member, request.method(), &query).await
+        }
+        _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
+    }
+}
+
+fn version(member: &Member, method: &Method) -> Response<Full<Bytes>> {
+    if method != Method::GET {
+        return method_not_allowed();
+    }
+    json(StatusCode::OK, versions(member))
+}
+
+async fn health(member: &Member, method: &Method, query: &str) -> Response<Full<Bytes>> {
+    if method != Method::GET {
+        log::warn!("/health error", "status-code" => 405);
+        return method_not_allowed();
+    }
+    let parameters = |name: &str| -> Vec<String> {
+        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.filter(|(key, _)| *key == name).map(|(_, value)| value.to_owned()).collect()
+    };
+    let serializable = parameters("serializable").first().is_some_and(|value| value == "true");
+    let reason = unhealthy(member, &parameters("exclude"), serializable).await;
+    let health = if reason.is_empty() { "true" } else { "false" }.to_owned();
+    let body = serde_json::to_string(&Health { health, reason: reason.clone() })
+        .expect("two strings have a JSON form");
+    if reason.is_empty() {
+        return json(StatusCode::OK, body);
+    }
+    log::warn!("/health error", "output" => body.clone(), "status-code" => 503);
+    text(StatusCode::SERVICE_UNAVAILABLE, &format!("{body}\n"))
+}
+
+/// Returns why this member is not healthy, or nothing.
+async fn unhealthy(member: &Member, excluded: &[String], serializable: bool) -> String {
+    for alarm in member.view().alarms(AlarmType::None) {
+        let (name, reason) = match alarm.alarm() {
+            AlarmType::Nospace => ("NOSPACE", "ALARM NOSPACE"),
+            AlarmType::Corrupt => ("CORRUPT", "ALARM CORRUPT"),
+            AlarmType::None => ("NONE", "ALARM UNKNOWN"),
+        };
+        if !excluded.iter().any(|alarm| alarm == name) {
+            return reason.to_owned();
+        }
+    }
+    if serializable {
+        let range = RangeRequest { key: Bytes::from_static(b"\0"), limit: 1, ..Default::default() };
+        let read = member.view().range(&range);
+        return read.err().map(|error| format!("RANGE ERROR:{error}")).unwrap_or_default();
+    }
+    if member.leader() == 0 {
+        return "RAFT NO LEADER".to_owned();
+    }
+    let read = member.linearize().await;
+    read.err().map(|error| format!("RANGE ERROR:{error}")).unwrap_or_default()
+}
+
+fn json(status: StatusCode, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn text(status: StatusCode, body: &str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::copy_from_slice(body.as_bytes())));
+    *response.status_mut() = status;
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, plain);
+    response
+}
+
+fn method_not_allowed() -> Response<Full<Bytes>> {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n");
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
+    response
+}

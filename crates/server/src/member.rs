@@ -1,0 +1,180 @@
+//! The running member as the network tasks see it: propose, confirm a read, look at the view.
+//!
+//! A [`Member`] is shared by all network threads. It holds no lock: requests go to the consensus
+//! thread through a bounded queue, answers come back through one-shot channels, and views and
+//! progress are published by that thread.
+//!
+//! Not here: what a request means, and the consensus thread itself (`driver`).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use prost::Message as _;
+use quoin_api::error::Error;
+use quoin_api::etcdserverpb::{InternalRaftRequest, RequestHeader, ResponseHeader};
+use quoin_node::{Answer, Failure, RequestIds, Status};
+use quoin_store::{Applied, View};
+use tokio::sync::oneshot;
+
+use crate::driver::Input;
+
+/// How a client that waits is found again.
+pub(crate) type Waiter = oneshot::Sender<Answer>;
+
+/// The settings of a member that requests are checked against.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    /// Bytes of one encoded request.
+    pub(crate) request_bytes: usize,
+    /// Operations in each list of a transaction.
+    pub(crate) txn_ops: usize,
+}
+
+/// The running member.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) id: u64,
+    pub(crate) cluster_id: u64,
+    pub(crate) limits: Limits,
+    ids: RequestIds,
+    inputs: SyncSender<Input>,
+    view: ArcSwap<View>,
+    progress: Progress,
+}
+
+/// What the consensus thread last said about the cluster.
+#[derive(Debug, Default)]
+struct Progress {
+    term: AtomicU64,
+    leader: AtomicU64,
+    commit: AtomicU64,
+    applied: AtomicU64,
+    is_leader: AtomicBool,
+}
+
+impl Member {
+    pub(crate) fn new(
+        (id, cluster_id): (u64, u64),
+        limits: Limits,
+        ids: RequestIds,
+        inputs: SyncSender<Input>,
+        view: View,
+    ) -> Self {
+        Self {
+            id,
+            cluster_id,
+            limits,
+            ids,
+            inputs,
+            view: ArcSwap::from_pointee(view),
+            progress: Progress::default(),
+        }
+    }
+
+    /// Returns the state after the last applied batch.
+    pub(crate) fn view(&self) -> Arc<View> {
+        self.view.load_full()
+    }
+
+    /// Replaces the view. Only the consensus thread calls this.
+    pub(crate) fn publish_view(&self, view: View) {
+        self.view.store(Arc::new(view));
+    }
+
+    /// Replaces the progress. Only the consensus thread calls this.
+    pub(crate) fn publish_status(&self, status: Status) {
+        self.progress.term.store(status.term.0, Ordering::Relaxed);
+        self.progress.leader.store(status.leader.0, Ordering::Relaxed);
+        self.progress.commit.store(status.commit.0, Ordering::Relaxed);
+        self.progress.applied.store(status.applied.0, Ordering::Relaxed);
+        self.progress.is_leader.store(status.is_leader, Ordering::Relaxed);
+    }
+
+    /// Returns the current term.
+    pub(crate) fn term(&self) -> u64 {
+        self.progress.term.load(Ordering::Relaxed)
+    }
+
+    /// Returns the leader's ID, or 0.
+    pub(crate) fn leader(&self) -> u64 {
+        self.progress.leader.load(Ordering::Relaxed)
+    }
+
+    /// Returns true if this member leads.
+    pub(crate) fn is_leader(&self) -> bool {
+        self.progress.is_leader.load(Ordering::Relaxed)
+    }
+
+    /// Returns the committed and the applied index.
+    pub(crate) fn indexes(&self) -> (u64, u64) {
+        let commit = self.progress.commit.load(Ordering::Relaxed);
+        (commit, self.progress.applied.load(Ordering::Relaxed))
+    }
+
+    /// Returns a response header with this revision.
+    pub(crate) fn header(&self, revision: i64) -> ResponseHeader {
+        ResponseHeader {
+            cluster_id: self.cluster_id,
+            member_id: self.id,
+            revision,
+            raft_term: self.term(),
+        }
+    }
+
+    /// Fills a header that came from the store with what only the member knows.
+    pub(crate) fn fill(&self, header: &mut Option<ResponseHeader>) {
+        let revision = header.as_ref().map_or(0, |header| header.revision);
+        *header = Some(self.header(revision));
+    }
+
+    /// Proposes a request and waits until it is applied here.
+    pub(crate) async fn propose(&self, request: InternalRaftRequest) -> Result<Applied, Error> {
+        let id = self.ids.next();
+        let header = RequestHeader { id, ..RequestHeader::default() };
+        let request = InternalRaftRequest { header: Some(header), ..request };
+        let data = Bytes::from(request.encode_to_vec());
+        if data.len() > self.limits.request_bytes {
+            return Err(Error::RequestTooLarge);
+        }
+        let (waiter, answer) = oneshot::channel();
+        self.input(Input::Propose { id, data, waiter })?;
+        match answer.await {
+            Ok(Answer::Applied(applied)) => Ok(applied),
+            Ok(Answer::Failed(failure)) => Err(error_of(failure)),
+            Ok(Answer::Readable) | Err(_) => Err(Error::Stopped),
+        }
+    }
+
+    /// Waits until a view published from now on shows every write acknowledged before the call.
+    pub(crate) async fn linearize(&self) -> Result<(), Error> {
+        let (waiter, answer) = oneshot::channel();
+        self.input(Input::Read(waiter))?;
+        match answer.await {
+            Ok(Answer::Readable) => Ok(()),
+            Ok(Answer::Failed(failure)) => Err(error_of(failure)),
+            Ok(Answer::Applied(_)) | Err(_) => Err(Error::Stopped),
+        }
+    }
+
+    /// Queues an input that may be refused when there is too much to do.
+    pub(crate) fn input(&self, input: Input) -> Result<(), Error> {
+        self.inputs.try_send(input).map_err(|error| match error {
+            TrySendError::Full(_) => Error::TooManyRequests,
+            TrySendError::Disconnected(_) => Error::Stopped,
+        })
+    }
+}
+
+fn error_of(failure: Failure) -> Error {
+    match failure {
+        Failure::NeverProposed => Error::ContextDeadlineExceeded,
+        Failure::Timeout => Error::Timeout,
+        Failure::LeaderFailed => Error::TimeoutLeaderFailed,
+        Failure::LeaderChanged => Error::LeaderChanged,
+        Failure::Overloaded => Error::TooManyRequests,
+        Failure::Stopped => Error::Stopped,
+    }
+}

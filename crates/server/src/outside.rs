@@ -1,0 +1,221 @@
+//! The member and its peers: what goes out through the transport, and what comes in.
+//!
+//! Not here: the protocol between peers (`peer`), and what a message means (`node`).
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use quoin_api::raftpb;
+use quoin_node::DataDir;
+use quoin_node::raft::{Message, NodeId};
+use quoin_node::wire;
+use quoin_store::{Checkpoint, CheckpointError, ReceivedCheckpoint, Store};
+use quoin_vfs::FileSystem;
+use serde::Serialize;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, mpsc};
+
+use crate::driver::{Input, Outside};
+use crate::http::versions;
+use crate::log;
+use crate::member::Member;
+use crate::peer::{BoxFuture, Inbound, Rejected, SnapshotBody, Transport};
+
+/// Chunks of a snapshot that may wait for the network, and for the disk at the other end.
+const SNAPSHOT_CHUNKS: usize = 16;
+
+/// What the consensus thread sends to, and what the transport delivers to.
+pub(crate) struct Peers {
+    pub(crate) member: Arc<Member>,
+    pub(crate) fs: Arc<dyn FileSystem>,
+    pub(crate) dir: DataDir,
+    /// Set once, as soon as the transport exists; nothing is sent before the first turn.
+    transport: Mutex<Option<Arc<Transport>>>,
+    runtime: Handle,
+    /// Told when this member must stop because it was removed.
+    pub(crate) removed: Arc<Notify>,
+}
+
+impl Peers {
+    pub(crate) fn new(
+        member: Arc<Member>,
+        (fs, dir): (Arc<dyn FileSystem>, DataDir),
+        runtime: Handle,
+    ) -> Self {
+        let removed = Arc::new(Notify::new());
+        Self { member, fs, dir, transport: Mutex::new(None), runtime, removed }
+    }
+
+    /// Gives the transport that carries messages from now on, with the known members as peers.
+    pub(crate) fn connect(&self, transport: Arc<Transport>) {
+        *self.transport.lock().unwrap_or_else(PoisonError::into_inner) = Some(transport);
+        self.members_changed();
+    }
+
+    fn transport(&self) -> Option<Arc<Transport>> {
+        self.transport.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Outside for Peers {
+    fn send(&self, messages: Vec<Message>) {
+        if let Some(transport) = self.transport() {
+            transport.send(messages.into_iter().map(wire::encode).collect());
+        }
+    }
+
+    fn send_snapshot(&self, message: Message, checkpoint: Checkpoint) {
+        let Some(transport) = self.transport() else { return };
+        let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(SNAPSHOT_CHUNKS);
+        self.runtime.spawn_blocking(move || {
+            for chunk in checkpoint.stream() {
+                // The transfer was broken off, which the transport reports.
+                if sender.blocking_send(Ok(chunk)).is_err() {
+                    return;
+                }
+            }
+        });
+        let to = message.to.0;
+        let source = Box::pin(tokio_stream::wrappers::ReceiverStream::new(receiver));
+        transport.send_snapshot(to, wire::encode(message), source);
+    }
+
+    fn is_reachable(&self, peer: NodeId) -> bool {
+        self.transport().is_some_and(|transport| transport.active_since(peer.0).is_some())
+    }
+
+    fn leader_changed(&self, leader: NodeId) {
+        let id = format!("{:x}", self.member.id);
+        if leader.is_none() {
+            log::info!("raft.node: lost leader", "local-member-id" => id);
+        } else {
+            let text =
+                format!("raft.node: {id} elected leader {leader} at term {}", self.member.term());
+            log::info!(text);
+        }
+    }
+
+    fn members_changed(&self) {
+        let Some(transport) = self.transport() else { return };
+        let view = self.member.view();
+        let wanted: Vec<_> =
+            view.membership().members().filter(|other| other.id != self.member.id).collect();
+        for id in transport.peers() {
+            if !wanted.iter().any(|other| other.id == id) {
+                transport.remove_peer(id);
+            }
+        }
+        for other in wanted {
+            let known = transport.add_peer(other.id, &other.peer_urls);
+            let known = known.and_then(|()| transport.update_peer(other.id, &other.peer_urls));
+            if let Err(error) = known {
+                log::warn!("failed to add a peer", "peer-id" => format!("{:x}", other.id),
+                    "error" => error.to_string());
+            }
+        }
+    }
+
+    fn removed(&self) {
+        self.removed.notify_one();
+    }
+}
+
+/// A member as `/members` lists it.
+#[derive(Serialize)]
+struct ListedMember<'a> {
+    id: u64,
+    #[serde(rename = "peerURLs")]
+    peer_urls: &'a [String],
+    #[serde(rename = "isLearner", skip_serializing_if = "std::ops::Not::not")]
+    is_learner: bool,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    name: &'a str,
+    #[serde(rename = "clientURLs", skip_serializing_if = "<[String]>::is_empty")]
+    client_urls: &'a [String],
+}
+
+impl Inbound for Peers {
+    fn message(&self, message: raftpb::Message) -> Result<(), Rejected> {
+        let message = wire::decode(message).map_err(|error| Rejected::Failed(error.to_string()))?;
+        self.member.input(Input::Message(message)).map_err(|_| Rejected::QueueFull)
+    }
+
+    fn snapshot(
+        &self,
+        header: raftpb::Message,
+        body: SnapshotBody,
+    ) -> BoxFuture<Result<(), String>> {
+        let (member, fs, dir) = (Arc::clone(&self.member), Arc::clone(&self.fs), self.dir.clone());
+        Box::pin(async move {
+            let message = wire::decode(header).map_err(|error| error.to_string())?;
+            let store = receive(fs, dir, body).await?;
+            let input = Input::Snapshot(message, Box::new(store));
+            member.input(input).map_err(|error| error.to_string())
+        })
+    }
+
+    fn unreachable(&self, peer: u64) {
+        // Raft finds out by itself if this is lost.
+        self.member.input(Input::Unreachable(peer)).ok();
+    }
+
+    fn snapshot_status(&self, peer: u64, ok: bool) {
+        self.member.input(Input::SnapshotSent(peer, ok)).ok();
+    }
+
+    fn is_removed(&self, peer: u64) -> bool {
+        self.member.view().membership().is_removed(peer)
+    }
+
+    fn removed_by(&self, peer: u64) {
+        log::warn!("this member was removed from the cluster",
+            "local-member-id" => format!("{:x}", self.member.id),
+            "reported-by" => format!("{peer:x}"));
+        self.removed.notify_one();
+    }
+
+    fn members(&self) -> String {
+        let view = self.member.view();
+        let listed: Vec<_> = view
+            .membership()
+            .members()
+            .map(|member| ListedMember {
+                id: member.id,
+                peer_urls: &member.peer_urls,
+                is_learner: member.is_learner,
+                name: &member.name,
+                client_urls: &member.client_urls,
+            })
+            .collect();
+        serde_json::to_string(&listed).expect("numbers and strings have a JSON form")
+    }
+
+    fn versions(&self) -> String {
+        versions(&self.member)
+    }
+}
+
+/// Writes the state that a leader sends to a file and loads it from there, by the path of boot.
+async fn receive(
+    fs: Arc<dyn FileSystem>,
+    dir: DataDir,
+    mut body: SnapshotBody,
+) -> Result<Store, String> {
+    let (sender, mut receiver) = mpsc::channel::<Bytes>(SNAPSHOT_CHUNKS);
+    let writer = tokio::task::spawn_blocking(move || {
+        let mut received = ReceivedCheckpoint::begin(fs, &dir.store())?;
+        while let Some(chunk) = receiver.blocking_recv() {
+            received.push(&chunk)?;
+        }
+        Ok::<_, CheckpointError>(received.finish()?.store)
+    });
+    while let Some(chunk) = body.next_chunk().await.map_err(|error| error.to_string())? {
+        if sender.send(chunk).await.is_err() {
+            break;
+        }
+    }
+    drop(sender);
+    let written = writer.await.map_err(|error| error.to_string())?;
+    written.map_err(|error| error.to_string())
+}

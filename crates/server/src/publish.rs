@@ -1,0 +1,123 @@
+//! What a member says about itself and about the cluster's version, through the log.
+//!
+//! Every member publishes its name and client URLs once it runs. The leader keeps the cluster
+//! version at the lowest version that any member runs, so that no member meets an entry that it
+//! does not know.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quoin_api::etcdserverpb::InternalRaftRequest;
+use quoin_api::membershippb::{Attributes, ClusterMemberAttrSetRequest, ClusterVersionSetRequest};
+use quoin_store::{ClusterVersion, Reply};
+
+use serde::Deserialize;
+
+use crate::ask;
+use crate::log;
+use crate::member::Member;
+use crate::version;
+
+/// The version of a cluster whose members do not all answer yet, as in etcd.
+const OLDEST: ClusterVersion = ClusterVersion { major: 3, minor: 0, patch: 0 };
+/// How often the leader looks at the members' versions, as in etcd.
+const VERSION_POLL: Duration = Duration::from_secs(4);
+/// The pause after a failed attempt to publish.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// Publishes this member's name and client URLs; tries until it has succeeded.
+pub(crate) async fn attributes(member: &Member, name: &str, client_urls: &[String]) {
+    let attributes = Attributes { name: name.to_owned(), client_urls: client_urls.to_vec() };
+    let request =
+        ClusterMemberAttrSetRequest { member_id: member.id, member_attributes: Some(attributes) };
+    loop {
+        let request = InternalRaftRequest {
+            cluster_member_attr_set: Some(request.clone()),
+            ..InternalRaftRequest::default()
+        };
+        match member.propose(request).await {
+            Ok(_) => break,
+            Err(error) => {
+                log::warn!("failed to publish local member to cluster through raft",
+                    "local-member-id" => format!("{:x}", member.id),
+                    "error" => error.to_string());
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+        }
+    }
+    log::info!("published local member to cluster through raft",
+        "local-member-id" => format!("{:x}", member.id),
+        "cluster-id" => format!("{:x}", member.cluster_id));
+}
+
+/// Keeps the cluster version up to date while this member leads. Never ends.
+pub(crate) async fn cluster_version(member: Arc<Member>) {
+    let mut known_leader = false;
+    loop {
+        let leads = member.is_leader();
+        if leads {
+            raise_version(&member).await;
+        }
+        // A new leader decides at once: a new cluster has no version before.
+        let pause = if leads && known_leader { VERSION_POLL } else { VERSION_POLL / 40 };
+        known_leader = leads && member.view().membership().version().is_some();
+        tokio::time::sleep(pause).await;
+    }
+}
+
+async fn raise_version(member: &Member) {
+    let current = member.view().membership().version();
+    let lowest = lowest_version(member).await;
+    let wanted = match (current, lowest) {
+        (None, lowest) => lowest.unwrap_or(OLDEST),
+        (Some(current), Some(lowest)) if lowest > current => lowest,
+        (Some(_), _) => return,
+    };
+    let request = InternalRaftRequest {
+        cluster_version_set: Some(ClusterVersionSetRequest { ver: wanted.to_string() }),
+        ..InternalRaftRequest::default()
+    };
+    match member.propose(request).await.map(|applied| applied.result) {
+        Ok(Ok(Reply::None)) => {
+            log::info!("cluster version is updated", "cluster-version" => wanted.to_string());
+        }
+        Ok(Ok(other)) => {
+            log::warn!("cluster version was answered", "reply" => format!("{other:?}"))
+        }
+        Ok(Err(error)) | Err(error) => {
+            log::warn!("failed to update cluster version", "error" => error.to_string());
+        }
+    }
+}
+
+/// Returns the lowest version of all members, or nothing if one does not answer.
+async fn lowest_version(member: &Member) -> Option<ClusterVersion> {
+    let mut lowest = minor(version::ETCD_VERSION)?;
+    for other in member.view().membership().members().filter(|other| other.id != member.id) {
+        lowest = lowest.min(version_of(&other.peer_urls).await?);
+    }
+    Some(lowest)
+}
+
+/// What a member says about its version.
+#[derive(Deserialize)]
+struct Versions {
+    etcdserver: String,
+}
+
+/// Returns the version of the member that answers at one of these URLs.
+async fn version_of(peer_urls: &[String]) -> Option<ClusterVersion> {
+    for url in peer_urls {
+        if let Some(body) = ask::get(url, "/version").await {
+            let versions: Versions = serde_json::from_slice(&body).ok()?;
+            return minor(&versions.etcdserver);
+        }
+    }
+    None
+}
+
+/// Returns the cluster version that a server version allows: patch releases do not count.
+fn minor(version: &str) -> Option<ClusterVersion> {
+    let version: ClusterVersion = version.parse().ok()?;
+    Some(ClusterVersion { patch: 0, ..version })
+}

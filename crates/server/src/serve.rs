@@ -1,0 +1,268 @@
+//! The client port: HTTP/1 and HTTP/2 on one socket, gRPC and the plain endpoints behind it.
+//!
+//! Each network thread has one event loop and owns its connections. One of them accepts and deals
+//! the sockets out in turn.
+//!
+//! Invariants:
+//! - A connection lives and ends on one thread.
+//! - Streams per connection and bytes per request are bounded by the configuration.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use quoin_api::etcdserverpb::cluster_server::ClusterServer;
+use quoin_api::etcdserverpb::kv_server::KvServer;
+use quoin_api::etcdserverpb::maintenance_server::MaintenanceServer;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tonic::body::Body;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::{HealthReporter, HealthService};
+use tower_service::Service;
+
+use crate::config::Config;
+use crate::grpc::Services;
+use crate::http as endpoints;
+use crate::log;
+use crate::member::Member;
+
+/// Bytes that a message may have beyond the largest request, as in etcd.
+const MESSAGE_OVERHEAD_BYTES: usize = 512 << 10;
+/// Bytes that a client may send on one stream before it must wait for the server.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+/// The same for a whole connection.
+const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// Bytes of headers in one request.
+const HEADER_LIST_BYTES: u32 = 64 << 10;
+/// Connections that may wait to be dealt out to a thread.
+const DEALT_MAX: usize = 1024;
+/// How long an HTTP/1 client may take for its headers.
+const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Everything that answers on the client port.
+#[derive(Clone)]
+pub(crate) struct Front {
+    kv: KvServer<Services>,
+    cluster: ClusterServer<Services>,
+    maintenance: MaintenanceServer<Services>,
+    health: HealthServer<HealthService>,
+    member: Arc<Member>,
+    streams_max: u32,
+}
+
+type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+impl Front {
+    pub(crate) fn new(services: Services, config: &Config) -> Self {
+        let bytes = services.member.limits.request_bytes + MESSAGE_OVERHEAD_BYTES;
+        let reporter = HealthReporter::new();
+        let health = HealthServer::new(HealthService::from_health_reporter(reporter));
+        Self {
+            member: Arc::clone(&services.member),
+            kv: KvServer::new(services.clone()).max_decoding_message_size(bytes),
+            cluster: ClusterServer::new(services.clone()).max_decoding_message_size(bytes),
+            maintenance: MaintenanceServer::new(services).max_decoding_message_size(bytes),
+            health,
+            streams_max: config.max_concurrent_streams,
+        }
+    }
+}
+
+impl hyper::service::Service<Request<Incoming>> for Front {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn call(&self, request: Request<Incoming>) -> Answer {
+        let service = request.uri().path().rsplit_once('/').map_or("", |(service, _)| service);
+        match service {
+            "/etcdserverpb.KV" => Box::pin(self.kv.clone().call(request)),
+            "/etcdserverpb.Cluster" => Box::pin(self.cluster.clone().call(request)),
+            "/etcdserverpb.Maintenance" => Box::pin(self.maintenance.clone().call(request)),
+            "/grpc.health.v1.Health" => Box::pin(self.health.clone().call(request)),
+            _ if is_grpc(&request) => {
+                let name = service.trim_start_matches('/');
+                let status = tonic::Status::unimplemented(format!("unknown service {name}"));
+                Box::pin(async move { Ok(status.into_http()) })
+            }
+            _ => {
+                let member = Arc::clone(&self.member);
+                Box::pin(async move { Ok(endpoints::handle(member, request).await.map(Body::new)) })
+            }
+        }
+    }
+}
+
+fn is_grpc<B>(request: &Request<B>) -> bool {
+    let kind = request.headers().get(http::header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// The threads of the client port.
+#[derive(Debug)]
+pub(crate) struct Network {
+    threads: Vec<thread::JoinHandle<()>>,
+    stop: watch::Sender<bool>,
+}
+
+impl Network {
+    /// Serves `front` on the listeners with this many threads.
+    pub(crate) fn start(
+        listeners: Vec<std::net::TcpListener>,
+        front: &Front,
+        threads: usize,
+    ) -> io::Result<Self> {
+        let (stop, stopped) = watch::channel(false);
+        let mut queues = Vec::new();
+        let mut handles = Vec::new();
+        for number in 0..threads.max(1) {
+            let (sender, dealt) = mpsc::channel(DEALT_MAX);
+            queues.push(sender);
+            let (front, stopped) = (front.clone(), stopped.clone());
+            handles.push(spawn(number, move || serve_dealt(dealt, front, stopped))?);
+        }
+        let (next, stopped) = (queues, stopped);
+        handles.push(spawn(threads, move || accept_all(listeners, next, stopped))?);
+        Ok(Self { threads: handles, stop })
+    }
+
+    /// Stops accepting, lets calls under way finish, and waits for the threads.
+    pub(crate) fn stop(self) {
+        self.stop.send_replace(true);
+        for handle in self.threads {
+            if handle.join().is_err() {
+                log::warn!("a network thread panicked");
+            }
+        }
+    }
+}
+
+fn spawn<F>(
+    number: usize,
+    body: impl FnOnce() -> F + Send + 'static,
+) -> io::Result<thread::JoinHandle<()>>
+where
+    F: Future<Output = ()>,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let name = format!("network-{number}");
+    thread::Builder::new().name(name).spawn(move || runtime.block_on(body()))
+}
+
+/// Accepts on all listeners until the stop, and deals the sockets out in turn.
+async fn accept_all(
+    listeners: Vec<std::net::TcpListener>,
+    queues: Vec<mpsc::Sender<std::net::TcpStream>>,
+    stopped: watch::Receiver<bool>,
+) {
+    let mut accepting = tokio::task::JoinSet::new();
+    for listener in listeners {
+        let (queues, stopped) = (queues.clone(), stopped.clone());
+        accepting.spawn(async move {
+            let address = listener.local_addr();
+            if let Err(error) = accept(listener, queues, stopped).await {
+                log::error!("stopped accepting client connections",
+                    "address" => format!("{address:?}"), "error" => error.to_string());
+            }
+        });
+    }
+    while accepting.join_next().await.is_some() {}
+}
+
+async fn accept(
+    listener: std::net::TcpListener,
+    queues: Vec<mpsc::Sender<std::net::TcpStream>>,
+    mut stopped: watch::Receiver<bool>,
+) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(listener)?;
+    let mut turn = 0;
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopped.changed() => return Ok(()),
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                turn = (turn + 1) % queues.len();
+                // The threads end after the accept loops, so the queue is open.
+                drop(queues[turn].send(stream.into_std()?).await);
+            }
+            Err(error) if is_transient(&error) => {
+                log::warn!("failed to accept a client connection", "error" => error.to_string());
+                // Out of file descriptors: connections must end before more can begin.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Returns true for errors of one connection, or of a moment, that do not end the listener.
+fn is_transient(error: &io::Error) -> bool {
+    !matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotConnected)
+}
+
+/// Serves the connections dealt to this thread until the stop, then lets them finish.
+async fn serve_dealt(
+    mut dealt: mpsc::Receiver<std::net::TcpStream>,
+    front: Front,
+    stopped: watch::Receiver<bool>,
+) {
+    let mut connections = tokio::task::JoinSet::new();
+    let mut stop = stopped.clone();
+    loop {
+        let stream = tokio::select! {
+            stream = dealt.recv() => stream,
+            _ = stop.changed() => None,
+        };
+        let Some(stream) = stream else { break };
+        let stream = stream.set_nodelay(true).and_then(|()| TcpStream::from_std(stream));
+        match stream {
+            Ok(stream) => {
+                connections.spawn(serve_connection(stream, front.clone(), stopped.clone()));
+            }
+            Err(error) => log::debug!("lost a client connection", "error" => error.to_string()),
+        }
+        while connections.try_join_next().is_some() {}
+    }
+    while connections.join_next().await.is_some() {}
+}
+
+async fn serve_connection(stream: TcpStream, front: Front, mut stopped: watch::Receiver<bool>) {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(front.streams_max)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_header_list_size(HEADER_LIST_BYTES);
+    let connection = builder.serve_connection(TokioIo::new(stream), front);
+    let mut connection = std::pin::pin!(connection);
+    let mut ending = false;
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    log::debug!("a client connection ended", "error" => error.to_string());
+                }
+                return;
+            }
+            _ = stopped.changed(), if !ending => {
+                ending = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}
