@@ -218,8 +218,14 @@ impl Driver {
 
     fn react(&mut self, input: Input) {
         match input {
-            Input::Propose { id, data, waiter } => self.node.propose(id, data, waiter),
-            Input::Read(waiter) => self.node.read(waiter),
+            Input::Propose { id, data, waiter } => {
+                self.parts.member.request_taken();
+                self.node.propose(id, data, waiter);
+            }
+            Input::Read(waiter) => {
+                self.parts.member.request_taken();
+                self.node.read(waiter);
+            }
             Input::Message(message) => self.step(|node| node.step(message)),
             Input::Snapshot(message, store) => {
                 self.step(|node| node.step_snapshot(message, *store));

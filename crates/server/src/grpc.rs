@@ -3,6 +3,7 @@
 //! Every handler checks the request as etcd's front does, so that what reaches the log is valid,
 //! and answers with etcd's codes and texts.
 
+pub(crate) mod call;
 mod cluster;
 mod kv;
 mod maintenance;

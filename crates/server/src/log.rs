@@ -57,7 +57,7 @@ pub fn write(record: &Record) {
     logger().write(record);
 }
 
-/// Makes a [`Record`](crate::log::Record): a level, a message, then `"key" => value` fields.
+/// Makes a [`Record`]: a level, a message, then `"key" => value` fields.
 #[macro_export]
 macro_rules! record {
     ($level:ident, $message:expr $(, $key:literal => $value:expr)* $(,)?) => {

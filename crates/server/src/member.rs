@@ -7,7 +7,7 @@
 //! Not here: what a request means, and the consensus thread itself (`driver`).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 
 use arc_swap::ArcSwap;
@@ -19,7 +19,11 @@ use quoin_node::{Answer, Failure, RequestIds, Status};
 use quoin_store::{Applied, View};
 use tokio::sync::oneshot;
 
-use crate::driver::Input;
+use crate::driver::{INPUTS_MAX, Input};
+
+/// Requests of clients that may wait for the consensus thread. The rest of its queue is for the
+/// peers, so that a flood of requests cannot cost the leader its heartbeats.
+const REQUESTS_MAX: usize = INPUTS_MAX / 2;
 
 /// How a client that waits is found again.
 pub(crate) type Waiter = oneshot::Sender<Answer>;
@@ -41,6 +45,7 @@ pub(crate) struct Member {
     pub(crate) limits: Limits,
     ids: RequestIds,
     inputs: SyncSender<Input>,
+    requests: AtomicUsize,
     view: ArcSwap<View>,
     progress: Progress,
 }
@@ -69,6 +74,7 @@ impl Member {
             limits,
             ids,
             inputs,
+            requests: AtomicUsize::new(0),
             view: ArcSwap::from_pointee(view),
             progress: Progress::default(),
         }
@@ -140,7 +146,7 @@ impl Member {
             return Err(Error::RequestTooLarge);
         }
         let (waiter, answer) = oneshot::channel();
-        self.input(Input::Propose { id, data, waiter })?;
+        self.request(Input::Propose { id, data, waiter })?;
         match answer.await {
             Ok(Answer::Applied(applied)) => Ok(applied),
             Ok(Answer::Failed(failure)) => Err(error_of(failure)),
@@ -151,12 +157,26 @@ impl Member {
     /// Waits until a view published from now on shows every write acknowledged before the call.
     pub(crate) async fn linearize(&self) -> Result<(), Error> {
         let (waiter, answer) = oneshot::channel();
-        self.input(Input::Read(waiter))?;
+        self.request(Input::Read(waiter))?;
         match answer.await {
             Ok(Answer::Readable) => Ok(()),
             Ok(Answer::Failed(failure)) => Err(error_of(failure)),
             Ok(Answer::Applied(_)) | Err(_) => Err(Error::Stopped),
         }
+    }
+
+    /// Queues a client's request, if there is room for one more.
+    fn request(&self, input: Input) -> Result<(), Error> {
+        if self.requests.fetch_add(1, Ordering::Relaxed) >= REQUESTS_MAX {
+            self.request_taken();
+            return Err(Error::TooManyRequests);
+        }
+        self.input(input).inspect_err(|_| self.request_taken())
+    }
+
+    /// Takes note that a client's request has left the queue.
+    pub(crate) fn request_taken(&self) {
+        self.requests.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Queues an input that may be refused when there is too much to do.

@@ -30,7 +30,7 @@ use tonic_health::server::{HealthReporter, HealthService};
 use tower_service::Service;
 
 use crate::config::Config;
-use crate::grpc::Services;
+use crate::grpc::{Services, call};
 use crate::http as endpoints;
 use crate::log;
 use crate::member::Member;
@@ -56,6 +56,7 @@ pub(crate) struct Front {
     maintenance: MaintenanceServer<Services>,
     health: HealthServer<HealthService>,
     member: Arc<Member>,
+    message_bytes: usize,
     streams_max: u32,
 }
 
@@ -72,6 +73,7 @@ impl Front {
             cluster: ClusterServer::new(services.clone()).max_decoding_message_size(bytes),
             maintenance: MaintenanceServer::new(services).max_decoding_message_size(bytes),
             health,
+            message_bytes: bytes,
             streams_max: config.max_concurrent_streams,
         }
     }
@@ -83,28 +85,27 @@ impl hyper::service::Service<Request<Incoming>> for Front {
     type Future = Answer;
 
     fn call(&self, request: Request<Incoming>) -> Answer {
-        let service = request.uri().path().rsplit_once('/').map_or("", |(service, _)| service);
-        match service {
-            "/etcdserverpb.KV" => Box::pin(self.kv.clone().call(request)),
-            "/etcdserverpb.Cluster" => Box::pin(self.cluster.clone().call(request)),
-            "/etcdserverpb.Maintenance" => Box::pin(self.maintenance.clone().call(request)),
-            "/grpc.health.v1.Health" => Box::pin(self.health.clone().call(request)),
-            _ if is_grpc(&request) => {
-                let name = service.trim_start_matches('/');
-                let status = tonic::Status::unimplemented(format!("unknown service {name}"));
-                Box::pin(async move { Ok(status.into_http()) })
+        let path = request.uri().path();
+        if !call::is_grpc(&request) {
+            let member = Arc::clone(&self.member);
+            return Box::pin(async move {
+                Ok(endpoints::handle(member, request).await.map(Body::new))
+            });
+        }
+        let limit = self.message_bytes;
+        match path.rsplit_once('/').map_or("", |(service, _)| service) {
+            "/etcdserverpb.KV" => Box::pin(call::call(self.kv.clone(), request, limit)),
+            "/etcdserverpb.Cluster" => Box::pin(call::call(self.cluster.clone(), request, limit)),
+            "/etcdserverpb.Maintenance" => {
+                Box::pin(call::call(self.maintenance.clone(), request, limit))
             }
+            "/grpc.health.v1.Health" => Box::pin(call::call(self.health.clone(), request, limit)),
             _ => {
-                let member = Arc::clone(&self.member);
-                Box::pin(async move { Ok(endpoints::handle(member, request).await.map(Body::new)) })
+                let response = call::unknown_service(path);
+                Box::pin(async move { Ok(response) })
             }
         }
     }
-}
-
-fn is_grpc<B>(request: &Request<B>) -> bool {
-    let kind = request.headers().get(http::header::CONTENT_TYPE);
-    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// The threads of the client port.

@@ -1,0 +1,270 @@
+//! The rules of gRPC around a handler: what is refused before it, how long it may take, and how
+//! its request arrives.
+//!
+//! Codes and texts are those of etcd's gRPC library, because clients match them.
+//!
+//! Invariants:
+//! - A request costs memory for the bytes that have arrived, not for the length it announces.
+//! - A call ends at the deadline that its client has set.
+//!
+//! Not here: services and methods, the limits of connections.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use hyper::body::{Body as HttpBody, Frame};
+use tonic::Status;
+use tonic::body::Body;
+use tower_service::Service;
+
+/// The flag and the length before each message.
+const PREFIX_BYTES: usize = 5;
+/// The highest flag: the message is compressed.
+const COMPRESSED: u8 = 1;
+
+/// Returns true for requests that are gRPC: others get an answer of plain HTTP.
+pub(crate) fn is_grpc<B>(request: &Request<B>) -> bool {
+    let kind = request.headers().get(CONTENT_TYPE).map_or(&[][..], |kind| kind.as_bytes());
+    let kind = kind.strip_prefix(b"application/grpc");
+    request.version() == Version::HTTP_2
+        && kind.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+/// Answers a call of a service that does not exist.
+pub(crate) fn unknown_service(path: &str) -> Response<Body> {
+    let status = match path.strip_prefix('/').and_then(|name| name.rsplit_once('/')) {
+        Some((service, _)) => Status::unimplemented(format!("unknown service {service}")),
+        None => Status::unimplemented(format!("malformed method name: {path:?}")),
+    };
+    status.into_http()
+}
+
+/// Calls a method of `service` with messages of at most `limit` bytes.
+pub(crate) async fn call<S, B>(
+    mut service: S,
+    request: Request<B>,
+    limit: usize,
+) -> Result<Response<Body>, Infallible>
+where
+    S: Service<Request<Messages<B>>, Response = Response<Body>, Error = Infallible>,
+{
+    let deadline = match check(&request) {
+        Ok(deadline) => deadline,
+        Err((code, status)) => {
+            let mut response = status.into_http();
+            *response.status_mut() = code;
+            return Ok(response);
+        }
+    };
+    let path = request.uri().clone();
+    let answered = service.call(request.map(|body| Messages::new(body, limit)));
+    let response = match deadline {
+        Some(deadline) => within(deadline, answered).await,
+        None => answered.await?,
+    };
+    Ok(if is_unknown_method(&response) { unknown_method(path.path()) } else { response })
+}
+
+/// Waits for an answer until the deadline. Whoever waits inside is dropped then; a proposal that
+/// was made may still be applied.
+async fn within(
+    deadline: Duration,
+    answered: impl Future<Output = Result<Response<Body>, Infallible>>,
+) -> Response<Body> {
+    match tokio::time::timeout(deadline, answered).await {
+        Ok(Ok(response)) => response,
+        Err(_) => Status::deadline_exceeded("context deadline exceeded").into_http(),
+    }
+}
+
+/// Returns the time that a call may take, or its refusal, with the HTTP status of that.
+fn check<B>(request: &Request<B>) -> Result<Option<Duration>, (StatusCode, Status)> {
+    if request.method() != Method::POST {
+        let method = request.method().as_str();
+        let text = format!("Received a HEADERS frame with :method {method:?} which should be POST");
+        return Err((StatusCode::METHOD_NOT_ALLOWED, Status::internal(text)));
+    }
+    deadline(request.headers()).map_err(|reason| {
+        let text = format!("malformed grpc-timeout: transport: {reason}");
+        (StatusCode::BAD_REQUEST, Status::internal(text))
+    })
+}
+
+/// Returns the time that the client gives a call: up to eight digits and a unit.
+fn deadline(headers: &HeaderMap) -> Result<Option<Duration>, String> {
+    let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };
+    let text = String::from_utf8_lossy(value.as_bytes());
+    if text.len() < 2 {
+        return Err(format!("timeout string is too short: {text:?}"));
+    }
+    if text.len() > 9 {
+        return Err(format!("timeout string is too long: {text:?}"));
+    }
+    let unknown_unit = || format!("timeout unit is not recognized: {text:?}");
+    let unit = text.chars().next_back().filter(char::is_ascii).ok_or_else(unknown_unit)?;
+    let digits = &text[..text.len() - 1];
+    let count: Option<u64> = digits.parse().ok().filter(|_| !digits.starts_with('+'));
+    let count = count.ok_or_else(|| format!("timeout is not a number: {text:?}"))?;
+    Ok(Some(match unit {
+        'H' => Duration::from_secs(count * 60 * 60),
+        'M' => Duration::from_secs(count * 60),
+        'S' => Duration::from_secs(count),
+        'm' => Duration::from_millis(count),
+        'u' => Duration::from_micros(count),
+        'n' => Duration::from_nanos(count),
+        _ => return Err(unknown_unit()),
+    }))
+}
+
+/// Returns true for the answer that generated services give to a method they do not have. Every
+/// answer of a handler that is not supported says why.
+fn is_unknown_method(response: &Response<Body>) -> bool {
+    let headers = response.headers();
+    headers.get("grpc-status").is_some_and(|code| code == "12")
+        && !headers.contains_key("grpc-message")
+}
+
+fn unknown_method(path: &str) -> Response<Body> {
+    let (service, method) = path.trim_start_matches('/').rsplit_once('/').unwrap_or_default();
+    Status::unimplemented(format!("unknown method {method} for service {service}")).into_http()
+}
+
+/// The body of a call, handed on in whole messages.
+pub(crate) struct Messages<B> {
+    body: B,
+    limit: usize,
+    /// What has arrived and is not handed on.
+    held: VecDeque<Bytes>,
+    /// How much of `held`, in chunks, belongs to complete messages.
+    complete: usize,
+    /// The prefix of the next message, as far as it has arrived.
+    prefix: [u8; PREFIX_BYTES],
+    prefix_bytes: usize,
+    /// Bytes of the present message that have not arrived.
+    missing: usize,
+    is_empty: bool,
+}
+
+impl<B> Messages<B> {
+    fn new(body: B, limit: usize) -> Self {
+        Self {
+            body,
+            limit,
+            held: VecDeque::new(),
+            complete: 0,
+            prefix: [0; PREFIX_BYTES],
+            prefix_bytes: 0,
+            missing: 0,
+            is_empty: true,
+        }
+    }
+
+    /// Takes bytes that arrived; they may end and begin anywhere in a message.
+    fn take(&mut self, mut data: Bytes) -> Result<(), Status> {
+        self.is_empty &= data.is_empty();
+        let whole = self.measure(&data)?;
+        if whole > 0 {
+            self.held.push_back(data.split_to(whole));
+            self.complete = self.held.len();
+        }
+        if !data.is_empty() {
+            self.held.push_back(data);
+        }
+        Ok(())
+    }
+
+    /// Returns how many of these bytes come before the end of the last message that ends here.
+    fn measure(&mut self, data: &[u8]) -> Result<usize, Status> {
+        let (mut at, mut whole) = (0, 0);
+        while at < data.len() {
+            if self.missing > 0 {
+                let arrived = self.missing.min(data.len() - at);
+                self.missing -= arrived;
+                at += arrived;
+            } else {
+                self.prefix[self.prefix_bytes] = data[at];
+                self.prefix_bytes += 1;
+                at += 1;
+                if self.prefix_bytes < PREFIX_BYTES {
+                    continue;
+                }
+                self.prefix_bytes = 0;
+                self.missing = self.announced()?;
+            }
+            if self.missing == 0 && self.prefix_bytes == 0 {
+                whole = at;
+            }
+        }
+        Ok(whole)
+    }
+
+    /// Returns the length in a complete prefix.
+    fn announced(&self) -> Result<usize, Status> {
+        let [flag, length @ ..] = self.prefix;
+        if flag > COMPRESSED {
+            let text = format!("grpc: received unexpected payload format {flag}");
+            return Err(Status::internal(text));
+        }
+        let length = u32::from_be_bytes(length);
+        let fits = usize::try_from(length).ok().filter(|&length| length <= self.limit);
+        fits.ok_or_else(|| {
+            let limit = self.limit;
+            let text = format!("grpc: received message larger than max ({length} vs. {limit})");
+            Status::resource_exhausted(text)
+        })
+    }
+
+    /// Returns why the body must not end here, if it must not.
+    fn at_end(&self) -> Result<(), Status> {
+        if self.is_empty {
+            return Err(Status::unknown("EOF"));
+        }
+        let is_whole = self.missing == 0 && self.prefix_bytes == 0;
+        if is_whole { Ok(()) } else { Err(Status::unknown("unexpected EOF")) }
+    }
+}
+
+impl<B> HttpBody for Messages<B>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let this = &mut *self;
+        loop {
+            if this.complete > 0 {
+                this.complete -= 1;
+                return Poll::Ready(this.held.pop_front().map(|data| Ok(Frame::data(data))));
+            }
+            let frame = match ready!(Pin::new(&mut this.body).poll_frame(context)) {
+                Some(Ok(frame)) => frame,
+                Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+                None => return Poll::Ready(this.at_end().err().map(|status| Err(status.into()))),
+            };
+            match frame.into_data() {
+                Ok(data) => {
+                    if let Err(status) = this.take(data) {
+                        return Poll::Ready(Some(Err(status.into())));
+                    }
+                }
+                Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
