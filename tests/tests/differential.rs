@@ -1,0 +1,146 @@
+//! The same random requests to a real etcd and to the subject: equal replies, errors, revisions,
+//! and the same hash of the whole history now and then.
+//!
+//! `DIFFERENTIAL_REQUESTS` sets how many requests are sent.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use quoin_api::etcdserverpb::HashKvRequest;
+use quoin_tests::cluster::Member;
+use quoin_tests::compare::{Reply, Request, Session, Verdict, judge};
+use quoin_tests::generate::Generator;
+use quoin_tests::programs::{self, Version};
+use quoin_tests::rng::Rng;
+use quoin_tests::rpc;
+use quoin_tests::server::Server;
+use quoin_tests::temp_dir::TempDir;
+
+/// Requests between two comparisons of the hash.
+const HASH_INTERVAL: u64 = 1_000;
+/// Requests shown before the one that differed.
+const SHOWN: usize = 5;
+
+/// Both servers are given the same name and advertise the same peer URL, so that even the cluster
+/// and member IDs in the headers are equal.
+#[test]
+fn random_requests_get_equal_replies() {
+    let requests = number_of_requests();
+    let seed = Rng::seed_of_run("differential");
+    let reference = programs::reference_etcd();
+    let version = programs::etcd_version(&reference);
+    let dir = TempDir::new("differential");
+    let member = Member::alone(dir.path(), "twin");
+    let (_reference, reference) = start(&reference, &member, &dir, "reference");
+    let (mut process, subject) = start(&programs::subject_etcd(), &member, &dir, "subject");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime of one thread");
+    let started = Instant::now();
+    let mut run = runtime.block_on(async {
+        let reference = connect(&reference);
+        let subject = connect(&subject);
+        Run::new(seed, version, reference, subject)
+    });
+    let outcome = runtime.block_on(run.requests(requests));
+    println!("{requests} requests in {:.1} s", started.elapsed().as_secs_f64());
+    for (text, count) in &run.refused {
+        println!("{count} refused: {text}");
+    }
+    for (reason, count) in &run.explained {
+        println!("{count} answers differ as expected: {reason}");
+    }
+    if let Err(difference) = outcome {
+        let ended = process.try_exit();
+        panic!("QUOIN_SEED={seed}\n{difference}\nsubject ended: {ended:?}");
+    }
+    let refused: u64 = run.refused.values().sum();
+    assert!(refused < requests / 2, "mostly bad requests say little");
+}
+
+fn number_of_requests() -> u64 {
+    match std::env::var("DIFFERENTIAL_REQUESTS") {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("DIFFERENTIAL_REQUESTS={text:?}")),
+        Err(_) => 5_000,
+    }
+}
+
+fn start(program: &Path, twin: &Member, dir: &TempDir, role: &str) -> (Server, String) {
+    let home = dir.join(role);
+    std::fs::create_dir(&home).expect("a new directory");
+    let own = Member::alone(&home, "twin");
+    let member = Member {
+        advertised_peer_url: twin.advertised_peer_url.clone(),
+        initial_cluster: twin.initial_cluster.clone(),
+        ..own
+    };
+    let server = Server::start(&member.launch(program, &home));
+    (server.unwrap_or_else(|error| panic!("{role}: {error}")), member.client_url)
+}
+
+fn connect(url: &str) -> Session {
+    let channel = rpc::channel(url, Duration::from_secs(30));
+    Session { kv: rpc::kv(channel.clone()), maintenance: rpc::maintenance(channel) }
+}
+
+struct Run {
+    generator: Generator,
+    version: Version,
+    reference: Session,
+    subject: Session,
+    explained: BTreeMap<&'static str, u64>,
+    refused: BTreeMap<String, u64>,
+    recent: VecDeque<String>,
+}
+
+impl Run {
+    fn new(seed: u64, version: Version, reference: Session, subject: Session) -> Self {
+        Self {
+            generator: Generator::new(seed, version),
+            version,
+            reference,
+            subject,
+            explained: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            recent: VecDeque::new(),
+        }
+    }
+
+    async fn requests(&mut self, count: u64) -> Result<(), String> {
+        for number in 1..=count {
+            let request = self.generator.request();
+            self.one(&request).await.map_err(|text| format!("request {number}: {text}"))?;
+            if number % HASH_INTERVAL == 0 || number == count {
+                let request = Request::HashKv(HashKvRequest { revision: 0 });
+                self.one(&request).await.map_err(|text| format!("after {number}: {text}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn one(&mut self, request: &Request) -> Result<(), String> {
+        let calls = tokio::join!(self.reference.call(request), self.subject.call(request));
+        let (reference, subject) = calls;
+        let line: String = format!("{request:?} -> {reference:?}").chars().take(2000).collect();
+        match judge(self.version, request, &reference, &subject) {
+            Verdict::Equal => {}
+            Verdict::Explained(known) => *self.explained.entry(known.reason).or_default() += 1,
+            Verdict::Different => {
+                let recent = Vec::from(std::mem::take(&mut self.recent)).join("\n");
+                return Err(format!(
+                    "the answers differ\nbefore:\n{recent}\nrequest: {request:?}\n\
+                     reference: {reference:?}\nsubject:   {subject:?}"
+                ));
+            }
+        }
+        if let Reply::Error(_, text) = &reference {
+            *self.refused.entry(text.clone()).or_default() += 1;
+        }
+        self.generator.learn(request, &reference);
+        self.recent.push_back(line);
+        if self.recent.len() > SHOWN {
+            self.recent.pop_front();
+        }
+        Ok(())
+    }
+}
