@@ -1,0 +1,121 @@
+//! Equal logs make equal states: what the members' views show after an entry.
+
+use std::collections::BTreeMap;
+use std::hash::{Hash as _, Hasher as _};
+
+use quoin_api::etcdserverpb::AlarmType;
+use quoin_raft::NodeId;
+use quoin_store::View;
+
+use super::{Checked, Violation, ensure};
+use crate::model::Model;
+use crate::trace::Mixer;
+
+/// The members' hashes are compared at revisions that are multiples of this.
+const HASH_EVERY: i64 = 32;
+
+/// What every state looked like when it was seen first.
+#[derive(Debug, Default)]
+pub(crate) struct States {
+    by_index: BTreeMap<u64, Glance>,
+    hashes: BTreeMap<(i64, i64), u32>,
+}
+
+/// What can be seen of a state at little cost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Glance {
+    revision: i64,
+    compacted: i64,
+    keys: usize,
+    leases: usize,
+    newest: u64,
+    members: Vec<u64>,
+}
+
+impl States {
+    /// A member shows a view after another one of the same life, if there was one.
+    pub(crate) fn shown(
+        &mut self,
+        member: NodeId,
+        view: &View,
+        before: Option<&View>,
+        model: &Model,
+    ) -> Checked {
+        let (index, _) = view.applied();
+        if let Some(before) = before {
+            let old = (before.applied().0, before.revision());
+            ensure(old.0 <= index && old.1 <= view.revision(), || {
+                let new = (index, view.revision());
+                format!("{member} goes back from entry and revision {old:?} to {new:?}")
+            })?;
+        }
+        let glance = Glance::of(view)?;
+        let position = usize::try_from(index).expect("a log fits in memory");
+        let moment = model.moment(position);
+        let seen = (glance.revision, glance.compacted, glance.leases, glance.keys);
+        let keys = model.live_keys(position);
+        let expected = (moment.revision, moment.compacted, moment.leases, keys);
+        ensure(seen == expected, || {
+            format!(
+                "{member} has (revision, compacted, leases, keys) {seen:?} after entry {index}, \
+                 expected {expected:?}"
+            )
+        })?;
+        let known = self.by_index.entry(index).or_insert_with(|| glance.clone());
+        ensure(*known == glance, || {
+            format!("{member} shows {glance:?} after entry {index}, another life {known:?}")
+        })?;
+        let due = view.revision() / HASH_EVERY * HASH_EVERY;
+        let passed = before.is_none_or(|before| before.revision() < due);
+        if passed && due > 0 { self.hashed(member, view, due) } else { Ok(()) }
+    }
+
+    fn hashed(&mut self, member: NodeId, view: &View, revision: i64) -> Checked {
+        if revision < view.compact_revision() {
+            return Ok(());
+        }
+        let hash = view.hash_kv(revision).map_err(|error| error.message().to_owned())?;
+        let key = (hash.hash_revision, hash.compact_revision);
+        let known = *self.hashes.entry(key).or_insert(hash.hash);
+        ensure(known == hash.hash, || {
+            format!("{member} hashes {hash:?} where another member hashed {known:x}")
+        })
+    }
+}
+
+impl Glance {
+    fn of(view: &View) -> Result<Self, Violation> {
+        let mut newest = Mixer::default();
+        // What compaction has reached may be gone already or not.
+        if view.revision() > view.compact_revision() {
+            let events = view.events_from(view.revision());
+            for event in events.map_err(|error| error.message().to_owned())? {
+                let pair = &event.pair;
+                (event.revision.main, event.revision.sub, event.is_delete).hash(&mut newest);
+                (pair.create_revision, pair.mod_revision).hash(&mut newest);
+                (pair.version, pair.lease).hash(&mut newest);
+                newest.write(&pair.key);
+                newest.write(&pair.value);
+            }
+        }
+        Ok(Self {
+            revision: view.revision(),
+            compacted: view.compact_revision(),
+            keys: view.keys(),
+            leases: view.lease_count(),
+            newest: newest.finish(),
+            members: view.membership().members().map(|member| member.id).collect(),
+        })
+    }
+}
+
+/// Returns all of a state in words, except for the key space, which is hashed.
+pub(crate) fn describe(view: &View) -> Result<String, Violation> {
+    let hash = view.hash_kv(0).map_err(|error| error.message().to_owned())?;
+    let leases: Vec<_> = view
+        .leases()
+        .map(|lease| (lease.id, lease.ttl_s, lease.keys().collect::<Vec<_>>()))
+        .collect();
+    let (applied, alarms) = (view.applied(), view.alarms(AlarmType::None));
+    Ok(format!("{applied:?} {hash:?} {leases:?} {alarms:?} {:?}", view.membership()))
+}

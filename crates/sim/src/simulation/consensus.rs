@@ -1,0 +1,245 @@
+//! The consensus thread of a member: inputs, turns, and what a turn asks for.
+
+use std::collections::BTreeMap;
+
+use quoin_node::{Event, Status, Turn};
+use quoin_raft::{EntryId, Index, StepError};
+
+use super::{Inside, Note, Simulation};
+use crate::check::{Checked, Violation, ensure};
+use crate::coverage::Mark;
+use crate::member::{Input, Process};
+use crate::plan::Sabotage;
+use crate::queue::MS;
+
+/// Turns taken at once, at most. The server takes them until nothing moves; being interrupted
+/// earlier is what happens to a thread that loses its processor.
+const TURNS_AT_ONCE: u64 = 8;
+
+impl Simulation {
+    /// Queues an input and wakes the consensus thread.
+    pub(super) fn input(&mut self, member: usize, input: Input) {
+        let Some(process) = &mut self.members[member].process else { return };
+        process.inbox.push_back(input);
+        self.wake(member);
+    }
+
+    pub(super) fn wake(&mut self, member: usize) {
+        let Some(process) = &mut self.members[member].process else { return };
+        if process.awake {
+            return;
+        }
+        process.awake = true;
+        // Now and then the thread is busy, and inputs gather.
+        let after = if self.rng.chance(100) { self.rng.between(0, 50 * MS) } else { MS / 10 };
+        self.inside(member, after, Inside::Turn);
+    }
+
+    pub(super) fn process(&mut self, member: usize) -> &mut Process {
+        let process = self.members[member].process.as_mut();
+        process.expect("what happens inside happens to a process that runs")
+    }
+
+    pub(super) fn take_turns(&mut self, member: usize) -> Checked {
+        self.process(member).awake = false;
+        while let Some(input) = self.process(member).inbox.pop_front() {
+            self.react(member, input)?;
+        }
+        let turns = self.rng.between(1, TURNS_AT_ONCE);
+        for _ in 0..turns {
+            let process = self.process(member);
+            if process.durable > process.told {
+                process.told = process.durable;
+                process.node.persisted(process.durable);
+            }
+            self.compare(member)?;
+            let turn = self.process(member).node.turn();
+            let idle = turn.idle;
+            self.carry_out(member, turn)?;
+            if self.members[member].process.is_none() {
+                return Ok(());
+            }
+            self.compare(member)?;
+            if idle {
+                return Ok(());
+            }
+        }
+        self.wake(member);
+        Ok(())
+    }
+
+    fn react(&mut self, member: usize, input: Input) -> Checked {
+        if matches!(input, Input::Tick) {
+            self.look_for_leader(member);
+        }
+        let process = self.process(member);
+        let node = &mut process.node;
+        match input {
+            Input::Tick => {
+                process.ticks += 1;
+                node.tick();
+            }
+            Input::Propose { id, data, waiter } => node.propose(id, data, waiter),
+            Input::Read(waiter) => node.read(waiter),
+            Input::Message(message) => return survive(node.step(message)),
+            Input::Snapshot(message, store) => {
+                return survive(node.step_snapshot(message, *store));
+            }
+            Input::Unreachable(peer) => node.report_unreachable(peer),
+            Input::SnapshotSent(peer, ok) => node.report_snapshot(peer, ok),
+            Input::Checkpointed(meta) => node.checkpointed(Some(meta)),
+            Input::Transfer(to) => node.transfer_leader(to),
+            Input::Campaign => node.campaign(),
+        }
+        Ok(())
+    }
+
+    /// Tells a member whether its leader can be reached, as its transport would: late, while
+    /// faults strike.
+    fn look_for_leader(&mut self, member: usize) {
+        let looks = self.ending.is_some() || self.rng.chance(300);
+        let leader = self.process(member).node.status().leader;
+        let Some(leader) = self.position(leader).filter(|_| looks) else { return };
+        let runs = self.members[leader].process.is_some();
+        let reachable = runs && !self.network.is_cut(member, leader);
+        self.process(member).node.set_leader_reachable(reachable);
+    }
+
+    fn carry_out(&mut self, member: usize, turn: Turn<u64>) -> Checked {
+        let Turn { messages, log, view, answers, events, idle: _ } = turn;
+        let id = self.members[member].id;
+        for entry in &log.entries {
+            self.agreement.writes(id, entry)?;
+        }
+        for message in messages {
+            self.send(member, message)?;
+        }
+        if let Some(meta) = log.snapshot.as_ref().filter(|_| log.ready.is_some())
+            && meta.index.0 == self.process(member).node.store().applied().0
+            && meta.index > self.members[member].shadow.durable().last().index
+        {
+            self.process(member).installed = meta.index;
+            self.coverage.hit(Mark::SnapshotInstalled);
+            self.note(Note::SnapshotInstalled { member, index: meta.index.0 });
+        }
+        if !log.is_empty() {
+            self.process(member).work.push_back(log);
+            self.begin_sync(member)?;
+            if self.members[member].process.is_none() {
+                return Ok(());
+            }
+        }
+        if let Some(view) = view {
+            self.publish(member, view)?;
+        }
+        self.note_turn(member);
+        for (request, answer) in answers {
+            self.answered(member, request, answer)?;
+        }
+        for event in events {
+            self.tell(member, event)?;
+        }
+        Ok(())
+    }
+
+    fn note_turn(&mut self, member: usize) {
+        let Status { term, leader, commit, applied, .. } = self.process(member).node.status();
+        let (term, leader, commit, applied) = (term.0, leader.0, commit.0, applied.0);
+        self.note(Note::Turn { member, term, leader, commit, applied });
+    }
+
+    /// Publishes a view, and checks that it is the state that everybody has after that entry.
+    fn publish(&mut self, member: usize, view: quoin_store::View) -> Checked {
+        let (id, applied) = (self.members[member].id, view.applied().0);
+        let durable = self.members[member].shadow.durable().last().index;
+        let unchecked = self.plan.only_consequences;
+        let process = self.process(member);
+        let safe = durable.max(process.installed);
+        ensure(applied <= safe.0 || unchecked, || {
+            format!("{id} applied entry {applied}, but only {safe} is durable there")
+        })?;
+        let before = process.view.clone();
+        self.states.shown(id, &view, Some(&before), self.history.model())?;
+        let stale = self.plan.sabotage == Some(Sabotage::StaleView) && self.rng.chance(300);
+        if !stale {
+            self.process(member).view = view;
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, member: usize, event: Event) -> Checked {
+        match event {
+            Event::Leader(_) | Event::Members => Ok(()),
+            Event::Removed => Err("a member was removed that nobody removed".to_owned().into()),
+            Event::Checkpoint(meta, checkpoint) => {
+                let after = self.rng.around(self.plan.disk.checkpoint);
+                self.inside(member, after, Inside::WriteCheckpoint(meta, Box::new(checkpoint)));
+                Ok(())
+            }
+            Event::SendSnapshot(message, checkpoint) => {
+                self.send_snapshot(member, message, &checkpoint)
+            }
+            Event::Fatal(reason) => Err(reason.into()),
+        }
+    }
+
+    /// Compares what a member says about terms and committed entries with what is known.
+    pub(super) fn compare(&mut self, member: usize) -> Checked {
+        let id = self.members[member].id;
+        let Some(process) = &mut self.members[member].process else { return Ok(()) };
+        let status = process.node.status();
+        let raft = process.node.raft();
+        let new = if status.commit > process.compared {
+            let mut entries = raft.entries_from(process.compared.next(), u64::MAX);
+            entries.retain(|entry| entry.index <= status.commit);
+            entries
+        } else {
+            Vec::new()
+        };
+        process.compared = process.compared.max(status.commit);
+        if status.is_leader && self.agreement.leads(id, status.term)? {
+            let must_hold = self.agreement.last_before(status.term);
+            let holds = must_hold.is_none_or(|must| {
+                raft.term_at(must.index)
+                    .map_or(must.index < raft.last_entry().index, |term| term == must.term)
+            });
+            ensure(holds, || format!("{id} leads {} without {must_hold:?}", status.term))?;
+            self.coverage.hit(Mark::LeaderElected);
+            self.note(Note::Elected { member, term: status.term.0 });
+        }
+        for entry in new {
+            if self.agreement.committed(id, status.term, &entry)? {
+                self.check_quorum(entry.id())?;
+                self.history.committed(entry.kind, &entry.data)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// An entry is committed only if a majority has it on disk.
+    fn check_quorum(&self, entry: EntryId) -> Checked {
+        // Every member begins with the entries that add the members.
+        let is_first = entry.index <= Index(self.members.len() as u64);
+        if is_first || self.plan.only_consequences {
+            return Ok(());
+        }
+        let holds = |member: &&crate::member::Member| member.shadow.durable().holds(entry);
+        let holders = self.members.iter().filter(holds).count();
+        ensure(holders > self.members.len() / 2, || {
+            let logs: BTreeMap<_, _> = self
+                .members
+                .iter()
+                .map(|member| (member.id, member.shadow.durable().last()))
+                .collect();
+            format!("{entry:?} is committed, but durable on {holders} only: {logs:?}")
+        })
+    }
+}
+
+/// Errors that a member survives are part of life.
+fn survive(result: Result<(), StepError>) -> Checked {
+    match result {
+        Err(error) if error.is_fatal() => Err(Violation::from(error.to_string())),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}

@@ -1,0 +1,217 @@
+//! What clients ask for: few keys, every value written once, all kinds of requests.
+
+use bytes::Bytes;
+use prost::Message as _;
+use quoin_api::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
+use quoin_api::etcdserverpb::request_op::Request as Operation;
+use quoin_api::etcdserverpb::{
+    CompactionRequest, Compare, DeleteRangeRequest, InternalRaftRequest, LeaseGrantRequest,
+    LeaseRevokeRequest, PutRequest, RangeRequest, RequestHeader, RequestOp, TxnRequest,
+};
+use quoin_api::mvccpb::KeyValue;
+
+use crate::rng::Rng;
+
+/// What a client asks of a member.
+#[derive(Clone, Debug)]
+pub(crate) enum Ask {
+    /// A request for the log. It gets its ID from the member.
+    Write(Box<InternalRaftRequest>),
+    /// A read of the newest state.
+    Read(RangeRequest),
+    /// A read of whatever state the member has.
+    SerializableRead(RangeRequest),
+}
+
+/// What a client knows from the answers it got.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Knowledge {
+    pub(crate) revision: i64,
+    pub(crate) pair: Option<KeyValue>,
+}
+
+/// Makes requests.
+#[derive(Debug)]
+pub(crate) struct Workload {
+    rng: Rng,
+    keys: Vec<Bytes>,
+    written: u64,
+    leases: Vec<i64>,
+}
+
+impl Workload {
+    pub(crate) fn new(rng: Rng, keys: usize) -> Self {
+        let keys = (0..keys).map(|number| Bytes::from(format!("key/{number}"))).collect();
+        Self { rng, keys, written: 0, leases: Vec::new() }
+    }
+
+    /// Returns a client's next request.
+    pub(crate) fn next(&mut self, knowledge: &Knowledge) -> Ask {
+        match self.rng.between(0, 99) {
+            0..40 => self.put().into(),
+            40..48 => self.delete().into(),
+            48..63 => self.txn(knowledge).into(),
+            63..66 => self.compaction(knowledge).into(),
+            66..68 => self.grant().into(),
+            68..70 => self.revoke().into(),
+            70..92 => Ask::Read(self.range(knowledge)),
+            _ => Ask::SerializableRead(self.range(knowledge)),
+        }
+    }
+
+    /// Returns a put that cannot fail.
+    pub(crate) fn plain_put(&mut self) -> Ask {
+        let put = PutRequest { lease: 0, ..self.put() };
+        put.into()
+    }
+
+    /// Returns the range of all keys.
+    pub(crate) fn everything() -> RangeRequest {
+        let all = Bytes::from_static(b"\0");
+        RangeRequest { key: all.clone(), range_end: all, ..RangeRequest::default() }
+    }
+
+    fn key(&mut self) -> Bytes {
+        self.rng.pick(&self.keys).clone()
+    }
+
+    /// Returns the bounds of one key, or of some.
+    fn span(&mut self) -> (Bytes, Bytes) {
+        let key = self.key();
+        match self.rng.between(0, 9) {
+            0 => (key, Bytes::from_static(b"\0")),
+            1 => (key, Bytes::from_static(b"key0")),
+            2 => {
+                let end = self.key();
+                (key, end)
+            }
+            _ => (key, Bytes::new()),
+        }
+    }
+
+    fn put(&mut self) -> PutRequest {
+        self.written += 1;
+        // Some values are longer than a sector, so that writing them can be torn.
+        let padding = if self.rng.chance(50) { self.rng.below(3000) } else { self.rng.below(40) };
+        let value = format!("{}{}", self.written, ".".repeat(padding));
+        let attach = !self.leases.is_empty() && self.rng.chance(200);
+        PutRequest {
+            key: self.key(),
+            value: Bytes::from(value),
+            lease: if attach { *self.rng.pick(&self.leases) } else { 0 },
+            prev_kv: self.rng.chance(300),
+            ..PutRequest::default()
+        }
+    }
+
+    fn delete(&mut self) -> DeleteRangeRequest {
+        let (key, range_end) = self.span();
+        DeleteRangeRequest { key, range_end, prev_kv: self.rng.chance(500) }
+    }
+
+    fn range(&mut self, knowledge: &Knowledge) -> RangeRequest {
+        let (key, range_end) = self.span();
+        let past = knowledge.revision > 1 && self.rng.chance(150);
+        let revision = if past { self.near(knowledge.revision) } else { 0 };
+        let limit = if self.rng.chance(200) { 2 } else { 0 };
+        let count_only = self.rng.chance(100);
+        RangeRequest { key, range_end, revision, limit, count_only, ..RangeRequest::default() }
+    }
+
+    /// Returns a revision at or a little before one that is known.
+    fn near(&mut self, revision: i64) -> i64 {
+        let back = i64::try_from(self.rng.between(0, 20)).expect("it is small");
+        (revision - back).max(1)
+    }
+
+    fn txn(&mut self, knowledge: &Knowledge) -> TxnRequest {
+        let key = self.key();
+        let known = knowledge.pair.as_ref().filter(|_| self.rng.chance(700)).cloned();
+        let compare = match known {
+            Some(pair) => self.compare_with(&pair),
+            None => compare(key.clone(), CompareTarget::Version, TargetUnion::Version(0)),
+        };
+        let key = compare.key.clone();
+        let put = PutRequest { key: key.clone(), ..self.put() };
+        let mut success = vec![Operation::RequestPut(put)];
+        let range = Self::everything();
+        if self.rng.chance(500) {
+            success.push(Operation::RequestRange(range.clone()));
+        }
+        let failure = if self.rng.chance(300) {
+            Operation::RequestDeleteRange(DeleteRangeRequest { key, ..Default::default() })
+        } else {
+            Operation::RequestRange(range)
+        };
+        let operations = |list: Vec<Operation>| {
+            list.into_iter().map(|request| RequestOp { request: Some(request) }).collect()
+        };
+        TxnRequest {
+            compare: vec![compare],
+            success: operations(success),
+            failure: operations(vec![failure]),
+        }
+    }
+
+    fn compare_with(&mut self, pair: &KeyValue) -> Compare {
+        let key = pair.key.clone();
+        match self.rng.between(0, 3) {
+            0 => compare(key, CompareTarget::Value, TargetUnion::Value(pair.value.clone())),
+            1 => compare(key, CompareTarget::Version, TargetUnion::Version(pair.version)),
+            2 => {
+                let target = TargetUnion::CreateRevision(pair.create_revision);
+                let mut compare = compare(key, CompareTarget::Create, target);
+                compare.result = CompareResult::Greater.into();
+                compare
+            }
+            _ => compare(key, CompareTarget::Mod, TargetUnion::ModRevision(pair.mod_revision)),
+        }
+    }
+
+    fn compaction(&mut self, knowledge: &Knowledge) -> CompactionRequest {
+        CompactionRequest { revision: self.near(knowledge.revision), physical: false }
+    }
+
+    fn grant(&mut self) -> LeaseGrantRequest {
+        let id = i64::try_from(self.rng.between(1, 1 << 40)).expect("it fits 63 bits");
+        self.leases.push(id);
+        LeaseGrantRequest { ttl: 60, id }
+    }
+
+    /// Returns the end of a lease, which may never have been granted or be revoked already.
+    fn revoke(&mut self) -> LeaseRevokeRequest {
+        let id = if self.leases.is_empty() { 7 } else { *self.rng.pick(&self.leases) };
+        LeaseRevokeRequest { id }
+    }
+}
+
+fn compare(key: Bytes, target: CompareTarget, union: TargetUnion) -> Compare {
+    let result = CompareResult::Equal.into();
+    Compare { result, target: target.into(), key, target_union: Some(union), ..Default::default() }
+}
+
+/// Returns the entry that a request makes with the ID of the member that proposes it.
+pub(crate) fn entry(request: &InternalRaftRequest, id: u64) -> Bytes {
+    let header = Some(RequestHeader { id, ..RequestHeader::default() });
+    Bytes::from(InternalRaftRequest { header, ..request.clone() }.encode_to_vec())
+}
+
+macro_rules! writes {
+    ($($request:ident => $field:ident,)+) => {
+        $(impl From<$request> for Ask {
+            fn from(request: $request) -> Self {
+                let empty = InternalRaftRequest::default();
+                Self::Write(Box::new(InternalRaftRequest { $field: Some(request), ..empty }))
+            }
+        })+
+    };
+}
+
+writes! {
+    CompactionRequest => compaction,
+    DeleteRangeRequest => delete_range,
+    LeaseGrantRequest => lease_grant,
+    LeaseRevokeRequest => lease_revoke,
+    PutRequest => put,
+    TxnRequest => txn,
+}
