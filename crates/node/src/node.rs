@@ -33,6 +33,10 @@ const READS_WAITING_MAX: usize = 256 * 1024;
 const APPLY_LAG_MAX: u64 = 5000;
 /// Bytes of applied entries kept in memory for followers that lag, whatever their number.
 const RETAINED_BYTES_MAX: usize = 256 << 20;
+/// Records that a compaction left behind and that are looked at after a batch of entries.
+const GARBAGE_PER_TURN: usize = 256;
+/// The same per tick, so that garbage also shrinks in an idle store.
+const GARBAGE_PER_TICK: usize = 4096;
 /// Applied entries are dropped from memory this many at a time.
 const COMPACT_STEP: usize = 100;
 
@@ -254,6 +258,7 @@ impl<W> Node<W> {
     pub fn tick(&mut self) {
         self.now += 1;
         self.raft.tick();
+        self.store.collect(GARBAGE_PER_TICK);
         let elected = self.leader_since;
         let election_ticks = u64::from(self.options.election_ticks);
         while let Some((id, waiter)) = self.waiters.take_expired(self.now) {
@@ -480,6 +485,7 @@ impl<W> Node<W> {
         }
         let applied = self.applied();
         if moved {
+            self.store.collect(GARBAGE_PER_TURN);
             self.raft.set_applied(applied);
             turn.view = Some(self.store.view());
             self.forget_applied(applied);

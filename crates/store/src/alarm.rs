@@ -32,11 +32,15 @@ impl Alarms {
 
     /// Whether some member has no space left.
     pub(crate) fn no_space(&self) -> bool {
-        !self.of_kind(AlarmType::Nospace as i32).is_empty()
+        self.has(AlarmType::Nospace)
     }
 
     /// Whether some member has other data than the others.
     pub(crate) fn corrupt(&self) -> bool {
-        !self.of_kind(AlarmType::Corrupt as i32).is_empty()
+        self.has(AlarmType::Corrupt)
+    }
+
+    fn has(&self, kind: AlarmType) -> bool {
+        self.raised.iter().any(|&(raised, _)| raised == kind as i32)
     }
 }

@@ -17,6 +17,11 @@ mod overlap;
 #[cfg(test)]
 mod tests;
 
+/// How deep transactions may be inside one another. The decoder of entries stops at a depth too,
+/// somewhat above, and an entry that cannot be decoded stops every member: so this limit must be
+/// the one that a client meets.
+pub const MAX_TXN_DEPTH: usize = 32;
+
 /// Checks a range.
 pub fn check_range(request: &RangeRequest) -> Result<(), Error> {
     if request.key.is_empty() {
@@ -64,7 +69,7 @@ pub fn check_delete(request: &DeleteRangeRequest) -> Result<(), Error> {
 /// Checks a transaction and everything in it: no list may be longer than `max_ops`, and no key may
 /// be written twice.
 pub fn check_txn(request: &TxnRequest, max_ops: usize) -> Result<(), Error> {
-    check_operations(request, max_ops)?;
+    check_operations(request, max_ops, MAX_TXN_DEPTH)?;
     overlap::check_branch(&request.success)?;
     overlap::check_branch(&request.failure)?;
     Ok(())
@@ -103,24 +108,25 @@ pub(crate) fn has_revision_filters(request: &RangeRequest) -> bool {
 }
 
 /// A transaction inside another may have as many operations as the outer one left.
-fn check_operations(request: &TxnRequest, max_ops: usize) -> Result<(), Error> {
+fn check_operations(request: &TxnRequest, max_ops: usize, max_depth: usize) -> Result<(), Error> {
+    let max_depth = max_depth.checked_sub(1).ok_or(Error::TooManyOps)?;
     let longest = request.compare.len().max(request.success.len()).max(request.failure.len());
     let left = max_ops.checked_sub(longest).ok_or(Error::TooManyOps)?;
     if request.compare.iter().any(|compare| compare.key.is_empty()) {
         return Err(Error::EmptyKey);
     }
     for operation in request.success.iter().chain(&request.failure) {
-        check_operation(operation, left)?;
+        check_operation(operation, left, max_depth)?;
     }
     Ok(())
 }
 
-fn check_operation(operation: &RequestOp, max_ops: usize) -> Result<(), Error> {
+fn check_operation(operation: &RequestOp, max_ops: usize, max_depth: usize) -> Result<(), Error> {
     match &operation.request {
         Some(Request::RequestRange(range)) => check_range(range),
         Some(Request::RequestPut(put)) => check_put(put),
         Some(Request::RequestDeleteRange(delete)) => check_delete(delete),
-        Some(Request::RequestTxn(txn)) => check_operations(txn, max_ops),
+        Some(Request::RequestTxn(txn)) => check_operations(txn, max_ops, max_depth),
         None => Err(Error::KeyNotFound),
     }
 }

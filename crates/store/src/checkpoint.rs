@@ -27,8 +27,8 @@
 //! | 1 [+ 24] | 1 and the cluster version (3 x 8), or 0 |
 //! | 1 [+ text] | 1 and the target version of a downgrade, or 0 |
 //! | list | alarms: kind 4, member 8 |
-//! | n x 25, 1 | leases: 1, ID 8, time to live 8, remaining 8; after the last one 0 |
-//! | n x ..., 1 | records: 1 for a put or 2 for a deletion, main revision 8, sub revision 4, bytes; after the last one 0 |
+//! | n x 25, 1 | leases: 1, ID 8, time to live 8, remaining 8; last 0 |
+//! | n x .., 1 | records: 1 put or 2 deletion, main revision 8, sub revision 4, bytes; last 0 |
 //!
 //! A list is its length in 4 bytes and its elements; text and bytes are a length in 4 bytes and
 //! the bytes.

@@ -28,8 +28,8 @@ mod tree;
 mod view;
 
 pub use check::{
-    check_delete, check_put, check_range, check_range_stream, check_txn, is_txn_readonly,
-    is_txn_serializable,
+    MAX_TXN_DEPTH, check_delete, check_put, check_range, check_range_stream, check_txn,
+    is_txn_readonly, is_txn_serializable,
 };
 pub use checkpoint::{
     Checkpoint, CheckpointError, CheckpointId, CheckpointStream, ConfState, Loaded,

@@ -170,10 +170,7 @@ impl Membership {
         }
         let current = self.member(change.id());
         match change {
-            Change::Add { member, .. } if current.is_some() => {
-                debug_assert_eq!(current.map(|current| current.id), Some(member.id));
-                Err(Error::MemberExists)
-            }
+            Change::Add { .. } if current.is_some() => Err(Error::MemberExists),
             Change::Add { member, as_learner } => {
                 self.check_peer_urls(member.id, &member.peer_urls)?;
                 let learners = self.members().filter(|member| member.is_learner).count();

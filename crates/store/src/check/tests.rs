@@ -1,13 +1,15 @@
 use bytes::Bytes;
+use prost::Message;
 use quoin_api::error::Error;
 use quoin_api::etcdserverpb::request_op::Request;
 use quoin_api::etcdserverpb::{
-    Compare, DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest,
+    Compare, DeleteRangeRequest, InternalRaftRequest, PutRequest, RangeRequest, RequestOp,
+    TxnRequest,
 };
 
 use super::{
-    check_delete, check_put, check_range, check_range_stream, check_txn, is_txn_readonly,
-    is_txn_serializable,
+    MAX_TXN_DEPTH, check_delete, check_put, check_range, check_range_stream, check_txn,
+    is_txn_readonly, is_txn_serializable,
 };
 
 fn op(request: Request) -> RequestOp {
@@ -95,6 +97,25 @@ fn too_many_operations() {
     let outer = |count| TxnRequest { success: inner(count), ..TxnRequest::default() };
     assert_eq!(check_txn(&outer(2), 3), Ok(()));
     assert_eq!(check_txn(&outer(3), 3), Err(Error::TooManyOps));
+}
+
+/// A transaction as deep as a client may send it still decodes as an entry, where it is one level
+/// deeper; the decoder's own limit would stop every member.
+#[test]
+fn what_is_let_through_can_be_decoded_as_an_entry() {
+    let nested = |depth: usize| {
+        let mut request = TxnRequest { success: vec![put("k")], ..TxnRequest::default() };
+        for _ in 1..depth {
+            let inner = op(Request::RequestTxn(request));
+            request = TxnRequest { success: vec![inner], ..TxnRequest::default() };
+        }
+        request
+    };
+    let deepest = nested(MAX_TXN_DEPTH);
+    assert_eq!(check_txn(&deepest, 128), Ok(()));
+    let entry = InternalRaftRequest { txn: Some(deepest), ..InternalRaftRequest::default() };
+    assert_eq!(InternalRaftRequest::decode(&entry.encode_to_vec()[..]), Ok(entry));
+    assert_eq!(check_txn(&nested(MAX_TXN_DEPTH + 1), 128), Err(Error::TooManyOps));
 }
 
 #[test]

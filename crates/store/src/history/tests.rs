@@ -27,7 +27,10 @@ fn check(view: &HistoryView, model: &Model) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(8) })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(8)
+    })]
 
     #[test]
     fn behaves_like_a_map(

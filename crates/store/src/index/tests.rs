@@ -38,7 +38,10 @@ fn check(state: &KeyState, model: &Model, last: i64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(48) })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(48)
+    })]
 
     /// Each step is a put or a deletion some revisions later; now and then the key is compacted.
     #[test]

@@ -88,7 +88,11 @@ fn members_are_written_as_go_does() {
     };
     assert_eq!(
         full.to_json(Some(false)),
-        r#"{"id":18446744073709551615,"peerURLs":["http://a:1","http://b:1"],"isLearner":true,"name":"n","clientURLs":["http://c:1"],"isPromote":false}"#
+        [
+            r#"{"id":18446744073709551615,"peerURLs":["http://a:1","http://b:1"],"#,
+            r#""isLearner":true,"name":"n","clientURLs":["http://c:1"],"isPromote":false}"#,
+        ]
+        .concat()
     );
     let bare = Member { id: 5, ..Member::default() };
     assert_eq!(bare.to_json(Some(true)), r#"{"id":5,"peerURLs":null,"isPromote":true}"#);

@@ -2,6 +2,8 @@
 //! with.
 
 use bytes::Bytes;
+use proptest::collection::vec;
+use proptest::prelude::*;
 use prost::Message;
 use quoin_api::error::Error;
 use quoin_api::etcdserverpb::request_op::Request as Operation;
@@ -371,4 +373,66 @@ fn what_is_not_understood_is_fatal_and_changes_nothing() {
         assert_eq!(store.applied(), (1, 1));
     }
     assert_eq!(store.view().revision(), 2);
+}
+
+/// What stands in for an entry that somebody broke or made up.
+fn hostile_entry() -> impl Strategy<Value = Vec<u8>> {
+    let valid = prop_oneof![
+        Just(put_request(PutRequest { lease: 3, prev_kv: true, ..put("a", "1") })),
+        Just(delete_request("a")),
+        Just(txn_request(vec![Operation::RequestPut(put("a", "2"))])),
+        Just(compact_request(2)),
+        Just(grant_request(3, 60)),
+        Just(revoke_request(3)),
+        Just(alarm_request(1, 5, AlarmType::Nospace)),
+    ];
+    let damage = vec((any::<prop::sample::Index>(), any::<u8>()), 0..3);
+    let damaged = (valid, damage).prop_map(|(request, damage)| {
+        let mut entry = request.encode_to_vec();
+        for (at, byte) in damage {
+            let at = at.index(entry.len());
+            entry[at] = byte;
+        }
+        entry
+    });
+    prop_oneof![4 => damaged, 1 => vec(any::<u8>(), 0..60)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever an entry is, two members do the same with it, or neither goes on and both are as
+    /// before.
+    #[test]
+    fn any_entry_has_one_outcome(entries in vec((any::<bool>(), hostile_entry()), 1..40)) {
+        let (mut left, mut right) = (Store::new(), Store::new());
+        for (is_change, entry) in entries {
+            let entry = Bytes::from(entry);
+            let index = left.applied().0 + 1;
+            let data = match is_change {
+                true => EntryData::ConfChange(&entry),
+                false => EntryData::Normal(&entry),
+            };
+            let before = (left.applied(), left.view().hash_kv(0));
+            let outcome = left.apply(index, 1, data);
+            prop_assert_eq!(&outcome, &right.apply(index, 1, data));
+            if outcome.is_err() {
+                prop_assert_eq!(before, (left.applied(), left.view().hash_kv(0)));
+            }
+            right.collect(2);
+            prop_assert_eq!(left.view().hash_kv(0), right.view().hash_kv(0));
+            prop_assert_eq!(left.membership(), right.membership());
+        }
+    }
+}
+
+/// A store belongs to one thread; what it publishes goes to all.
+#[test]
+fn what_is_published_can_be_shared() {
+    fn shared<T: Send + Sync + Clone>() {}
+    fn sent<T: Send>() {}
+    shared::<crate::View>();
+    shared::<crate::Checkpoint>();
+    sent::<crate::CheckpointStream>();
+    sent::<Store>();
 }

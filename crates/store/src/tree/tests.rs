@@ -149,7 +149,10 @@ fn run(steps: Vec<Step>, mut probes: Vec<Vec<u8>>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(32) })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(32)
+    })]
 
     #[test]
     fn behaves_like_a_map(steps in vec(step(), 0..600), probes in vec(key(), 0..12)) {

@@ -79,7 +79,8 @@ prop_compose! {
         key in key(), range_end in end(), limit in -1_i64..6,
         revision in prop_oneof![3 => Just(0), 1 => -2_i64..60],
         sort_order in 0..3, sort_target in 0..5, keys_only in flag(),
-        count_only in prop::bool::weighted(0.1), filters in [filter(), filter(), filter(), filter()],
+        count_only in prop::bool::weighted(0.1),
+        filters in [filter(), filter(), filter(), filter()],
     ) -> RangeRequest {
         let [min_mod_revision, max_mod_revision, min_create_revision, max_create_revision] =
             filters;
@@ -273,7 +274,10 @@ fn compare(view: &View, model: &Model) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(256)
+    })]
 
     #[test]
     fn behaves_like_the_model(steps in vec(step().prop_filter("allowed", is_allowed), 1..80)) {
