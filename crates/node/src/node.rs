@@ -463,8 +463,9 @@ impl<W> Node<W> {
 
     /// Replaces the state with the one that came from the leader.
     fn install(&mut self, snapshot: Snapshot, turn: &mut Turn<W>) {
-        let arrived = self.incoming.drain(..).find(|(meta, _)| *meta == snapshot.meta);
-        let (meta, store) = arrived.expect("consensus restores only a snapshot that arrived");
+        let arrived = self.incoming.drain(..).find(|(meta, _)| meta.id() == snapshot.meta.id());
+        let (_, store) = arrived.expect("consensus restores only a snapshot that arrived");
+        let meta = snapshot.meta;
         assert_eq!(meta.index.0, store.applied().0, "the state stands at its snapshot's index");
         self.store = store;
         self.retained.clear();
@@ -480,7 +481,11 @@ impl<W> Node<W> {
     fn apply_turn(&mut self, committed: Vec<Entry>, turn: &mut Turn<W>) {
         let moved = !committed.is_empty();
         for entry in committed {
-            self.apply(&entry, turn);
+            if let Err(reason) = self.apply(&entry, turn) {
+                // The state stays where it is, and the process ends.
+                turn.events.push(Event::Fatal(reason));
+                return;
+            }
             self.retain(entry.data.len());
         }
         let applied = self.applied();
@@ -495,30 +500,27 @@ impl<W> Node<W> {
         turn.answers.extend(readable.into_iter().map(|waiter| (waiter, Answer::Readable)));
     }
 
-    fn apply(&mut self, entry: &Entry, turn: &mut Turn<W>) {
+    /// Applies one entry. An error is the reason why this member must stop.
+    fn apply(&mut self, entry: &Entry, turn: &mut Turn<W>) -> Result<(), String> {
         assert_eq!(entry.index, self.applied().next(), "entries are applied in order, each once");
         self.checkpoints.log_bytes += entry.data.len() as u64;
         let data = match entry.kind {
             EntryKind::Normal => EntryData::Normal(&entry.data),
             EntryKind::ConfChange => EntryData::ConfChange(&entry.data),
             EntryKind::ConfChangeV2 => {
-                turn.events.push(Event::Fatal(format!(
-                    "entry {} is a joint configuration change, which no etcd proposes",
-                    entry.index
-                )));
-                return;
+                let index = entry.index;
+                return Err(format!("entry {index} is a joint change, which no etcd proposes"));
             }
         };
-        let mut applied = match self.store.apply(entry.index.0, entry.term.0, data) {
-            Ok(applied) => applied,
-            Err(fatal) => return turn.events.push(Event::Fatal(fatal.to_string())),
-        };
+        let applied = self.store.apply(entry.index.0, entry.term.0, data);
+        let mut applied = applied.map_err(|fatal| fatal.to_string())?;
         if let Some(change) = applied.conf_change.take() {
             self.apply_conf_change(&change, turn);
         }
         if let Some(waiter) = self.waiters.take(applied.request_id) {
             turn.answers.push((waiter, Answer::Applied(applied)));
         }
+        Ok(())
     }
 
     fn apply_conf_change(&mut self, change: &quoin_api::raftpb::ConfChange, turn: &mut Turn<W>) {

@@ -1,5 +1,8 @@
-//! Tests of the small rooms: request IDs, waiters, reads, the raftpb mapping. Whole members are
-//! tested by the simulator.
+//! Tests of the small rooms: request IDs, waiters, reads, the raftpb mapping, what ends a member.
+//! Whole members are tested by the simulator.
+
+use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use quoin_api::raftpb;
@@ -8,8 +11,13 @@ use quoin_raft::{
     Term,
 };
 
-use crate::RequestIds;
+use crate::{DataDir, Event, Node, Options, RequestIds};
+use quoin_store::Member;
+use quoin_vfs::{FileSystem, MemFs};
+use quoin_wal::{Metadata, Wal};
+
 use crate::reads::Reads;
+use crate::recover::{Bootstrap, recover};
 use crate::waiters::Waiters;
 use crate::wire::{self, WireError};
 
@@ -183,4 +191,90 @@ fn what_no_peer_sends_is_refused() {
     wire.set_type(raftpb::MessageType::MsgApp);
     wire.entries = vec![raftpb::Entry { r#type: 3, ..raftpb::Entry::default() }];
     assert_eq!(wire::decode(wire), Err(WireError::EntryType(3)));
+}
+
+/// A member that is both voter and learner cannot be; taken on, it made the installed snapshot
+/// differ from the one that arrived.
+#[test]
+fn a_membership_that_contradicts_itself_is_refused() {
+    let conf_state =
+        raftpb::ConfState { voters: vec![1, 2], learners: vec![2], ..raftpb::ConfState::default() };
+    let metadata = raftpb::SnapshotMetadata { conf_state: Some(conf_state), index: 1, term: 1 };
+    let snapshot = raftpb::Snapshot { metadata: Some(metadata), data: Bytes::new() };
+    let mut wire = raftpb::Message { snapshot: Some(snapshot), ..raftpb::Message::default() };
+    wire.set_type(raftpb::MessageType::MsgSnap);
+    assert_eq!(wire::decode(wire), Err(WireError::JointConfiguration));
+}
+
+/// A follower of two, fresh from its bootstrap: entries 1 and 2 of term 1 name the members.
+fn follower() -> (Node<u32>, Wal) {
+    let fs: Arc<dyn FileSystem> = Arc::new(MemFs::new());
+    let member = |id| Member { id, peer_urls: vec![format!("http://m{id}")], ..Member::default() };
+    let metadata = Metadata { node: NodeId(1), cluster: 9 };
+    let bootstrap = Bootstrap { metadata, members: vec![member(1), member(2)] };
+    let options = Options {
+        id: NodeId(1),
+        election_ticks: 10,
+        heartbeat_ticks: 1,
+        request_timeout_ticks: 70,
+        read_retry_ticks: 5,
+        snapshot_count: 10_000,
+        catchup_entries: 5_000,
+        pre_vote: true,
+        seed: 1,
+        start_ms: 1,
+    };
+    let dir = DataDir::new(Path::new("/data"));
+    let recovered = recover(&fs, &dir, &quoin_wal::Options::default(), options, &bootstrap);
+    let recovered = recovered.expect("an empty directory can be bootstrapped");
+    (recovered.node, recovered.wal)
+}
+
+/// Runs turns, writing the log at once, until nothing moves. Returns the events.
+fn settle(node: &mut Node<u32>, wal: &mut Wal) -> Vec<Event> {
+    let mut events = Vec::new();
+    for _ in 0..20 {
+        let turn = node.turn();
+        turn.log.append_to(wal).expect("memory takes every write");
+        wal.sync().expect("memory takes every sync");
+        if let Some(ready) = turn.log.ready {
+            node.persisted(ready);
+        }
+        events.extend(turn.events);
+        if turn.idle {
+            return events;
+        }
+    }
+    panic!("the node does not come to rest: {events:?}");
+}
+
+/// A joint change in the middle of a batch was reported, and then the next entry was applied all
+/// the same, which broke the assertion on order: the process aborted before it could say why.
+#[test]
+fn nothing_is_applied_behind_an_entry_that_cannot_be() {
+    let (mut node, mut wal) = follower();
+    settle(&mut node, &mut wal);
+    assert_eq!(node.status().applied, Index(2));
+    let entry =
+        |index, kind| Entry { kind, term: Term(2), index: Index(index), ..Entry::default() };
+    let body = Body::Append {
+        prev_index: Index(2),
+        prev_term: Term(1),
+        entries: vec![entry(3, EntryKind::ConfChangeV2), entry(4, EntryKind::Normal)],
+        commit: Index(4),
+    };
+    let append = Message { to: NodeId(1), from: NodeId(2), term: Term(2), body };
+    node.step(append).expect("a leader may append");
+    let events = settle(&mut node, &mut wal);
+    let fatal = events.iter().filter(|event| matches!(event, Event::Fatal(_))).count();
+    assert_eq!(fatal, 1, "{events:?}");
+    assert_eq!(node.status().applied, Index(2));
+}
+
+#[test]
+fn a_snapshot_message_without_its_state_is_refused() {
+    let (mut node, _wal) = follower();
+    let body = Body::Snapshot(Snapshot::default());
+    let message = Message { to: NodeId(1), from: NodeId(2), term: Term(2), body };
+    assert!(node.step(message).is_err());
 }

@@ -27,7 +27,7 @@ pub enum WireError {
     /// A snapshot message carries no snapshot.
     #[error("snapshot message without a snapshot")]
     NoSnapshot,
-    /// The membership is a joint one, which no etcd configures.
+    /// The membership is a joint one, which no etcd configures, or contradicts itself.
     #[error("joint configuration")]
     JointConfiguration,
 }
@@ -230,6 +230,9 @@ fn decode_snapshot(wire: raftpb::Snapshot) -> Result<Snapshot, WireError> {
         ids.into_iter().map(NodeId).collect()
     };
     let conf = ConfState { voters: sorted(conf.voters), learners: sorted(conf.learners) };
+    if conf.learners.iter().any(|learner| conf.voters.contains(learner)) {
+        return Err(WireError::JointConfiguration);
+    }
     let meta = SnapshotMeta { index: Index(metadata.index), term: Term(metadata.term), conf };
     Ok(Snapshot { meta, data: wire.data })
 }
