@@ -117,7 +117,8 @@ impl Threads {
     }
 }
 
-/// Starts the threads of a member.
+/// Starts the threads of a member. What the log holds behind the checkpoint is applied before
+/// this returns, so that nobody sees a member that does not know its cluster yet.
 pub(crate) fn start(
     node: Node<Waiter>,
     wal: Wal,
@@ -135,7 +136,8 @@ pub(crate) fn start(
         inputs: parts.inputs.clone(),
     };
     let log = spawn("log", move || log.run())?;
-    let driver = Driver { node, parts, receiver, log: work_sender, durable, seen: 0 };
+    let mut driver = Driver { node, parts, receiver, log: work_sender, durable, seen: 0 };
+    driver.turns();
     let consensus = spawn("consensus", move || driver.run())?;
     Ok(Threads { consensus, log })
 }
@@ -173,8 +175,6 @@ struct Driver {
 
 impl Driver {
     fn run(mut self) {
-        // What the log holds behind the checkpoint is applied first: it says who the members are.
-        self.turns();
         let alone = self.node.raft().conf().voters.len() == 1;
         if alone && self.parts.campaign_alone {
             self.node.campaign();
@@ -219,11 +219,11 @@ impl Driver {
     fn react(&mut self, input: Input) {
         match input {
             Input::Propose { id, data, waiter } => {
-                self.parts.member.request_taken();
+                self.parts.member.request_taken(data.len());
                 self.node.propose(id, data, waiter);
             }
             Input::Read(waiter) => {
-                self.parts.member.request_taken();
+                self.parts.member.request_taken(0);
                 self.node.read(waiter);
             }
             Input::Message(message) => self.step(|node| node.step(message)),

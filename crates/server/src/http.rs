@@ -50,7 +50,7 @@ pub(crate) fn storage_version(cluster: ClusterVersion) -> String {
 /// Answers a request that is not gRPC.
 pub(crate) async fn handle<B>(member: Arc<Member>, request: Request<B>) -> Response<Full<Bytes>> {
     match request.uri().path() {
-        "/version" | "/version/" => version(&member, request.method()),
+        "/version" => version(&member, request.method()),
         "/health" => {
             let query = request.uri().query().unwrap_or_default().to_owned();
             health(&member, request.method(), &query).await
@@ -80,8 +80,9 @@ async fn health(member: &Member, method: &Method, query: &str) -> Response<Full<
     let health = if reason.is_empty() { "true" } else { "false" }.to_owned();
     let body = serde_json::to_string(&Health { health, reason: reason.clone() })
         .expect("two strings have a JSON form");
+    // etcd does not say that this is JSON.
     if reason.is_empty() {
-        return json(StatusCode::OK, body);
+        return text(StatusCode::OK, &body);
     }
     log::warn!("/health error", "output" => body.clone(), "status-code" => 503);
     text(StatusCode::SERVICE_UNAVAILABLE, &format!("{body}\n"))

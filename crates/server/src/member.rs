@@ -24,6 +24,8 @@ use crate::driver::{INPUTS_MAX, Input};
 /// Requests of clients that may wait for the consensus thread. The rest of its queue is for the
 /// peers, so that a flood of requests cannot cost the leader its heartbeats.
 const REQUESTS_MAX: usize = INPUTS_MAX / 2;
+/// Bytes of the proposals among them.
+const REQUESTS_BYTES_MAX: usize = 64 << 20;
 
 /// How a client that waits is found again.
 pub(crate) type Waiter = oneshot::Sender<Answer>;
@@ -46,6 +48,7 @@ pub(crate) struct Member {
     ids: RequestIds,
     inputs: SyncSender<Input>,
     requests: AtomicUsize,
+    requests_bytes: AtomicUsize,
     view: ArcSwap<View>,
     progress: Progress,
 }
@@ -75,6 +78,7 @@ impl Member {
             ids,
             inputs,
             requests: AtomicUsize::new(0),
+            requests_bytes: AtomicUsize::new(0),
             view: ArcSwap::from_pointee(view),
             progress: Progress::default(),
         }
@@ -146,7 +150,8 @@ impl Member {
             return Err(Error::RequestTooLarge);
         }
         let (waiter, answer) = oneshot::channel();
-        self.request(Input::Propose { id, data, waiter })?;
+        let bytes = data.len();
+        self.request(Input::Propose { id, data, waiter }, bytes)?;
         match answer.await {
             Ok(Answer::Applied(applied)) => Ok(applied),
             Ok(Answer::Failed(failure)) => Err(error_of(failure)),
@@ -157,7 +162,7 @@ impl Member {
     /// Waits until a view published from now on shows every write acknowledged before the call.
     pub(crate) async fn linearize(&self) -> Result<(), Error> {
         let (waiter, answer) = oneshot::channel();
-        self.request(Input::Read(waiter))?;
+        self.request(Input::Read(waiter), 0)?;
         match answer.await {
             Ok(Answer::Readable) => Ok(()),
             Ok(Answer::Failed(failure)) => Err(error_of(failure)),
@@ -166,17 +171,20 @@ impl Member {
     }
 
     /// Queues a client's request, if there is room for one more.
-    fn request(&self, input: Input) -> Result<(), Error> {
-        if self.requests.fetch_add(1, Ordering::Relaxed) >= REQUESTS_MAX {
-            self.request_taken();
+    fn request(&self, input: Input, bytes: usize) -> Result<(), Error> {
+        let waiting = self.requests.fetch_add(1, Ordering::Relaxed);
+        let waiting_bytes = self.requests_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if waiting >= REQUESTS_MAX || waiting_bytes >= REQUESTS_BYTES_MAX {
+            self.request_taken(bytes);
             return Err(Error::TooManyRequests);
         }
-        self.input(input).inspect_err(|_| self.request_taken())
+        self.input(input).inspect_err(|_| self.request_taken(bytes))
     }
 
-    /// Takes note that a client's request has left the queue.
-    pub(crate) fn request_taken(&self) {
+    /// Takes note that a client's request of this size has left the queue.
+    pub(crate) fn request_taken(&self, bytes: usize) {
         self.requests.fetch_sub(1, Ordering::Relaxed);
+        self.requests_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Queues an input that may be refused when there is too much to do.

@@ -4,17 +4,19 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
+use quoin_api::error::Error;
 use quoin_api::raftpb;
 use quoin_node::DataDir;
-use quoin_node::raft::{Message, NodeId};
+use quoin_node::raft::{Body, EntryId, Message, NodeId};
 use quoin_node::wire;
 use quoin_store::{Checkpoint, CheckpointError, ReceivedCheckpoint, Store};
 use quoin_vfs::FileSystem;
 use serde::Serialize;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::driver::{Input, Outside};
 use crate::http::versions;
@@ -24,6 +26,8 @@ use crate::peer::{BoxFuture, Inbound, Rejected, SnapshotBody, Transport};
 
 /// Chunks of a snapshot that may wait for the network, and for the disk at the other end.
 const SNAPSHOT_CHUNKS: usize = 16;
+/// The pause before a report that found the queue full is made again.
+const REPORT_PAUSE: Duration = Duration::from_millis(10);
 
 /// What the consensus thread sends to, and what the transport delivers to.
 pub(crate) struct Peers {
@@ -33,6 +37,8 @@ pub(crate) struct Peers {
     /// Set once, as soon as the transport exists; nothing is sent before the first turn.
     transport: Mutex<Option<Arc<Transport>>>,
     runtime: Handle,
+    /// Held while a snapshot arrives: all of them are written to the same file.
+    receiving: Arc<Semaphore>,
     /// Told when this member must stop because it was removed.
     pub(crate) removed: Arc<Notify>,
 }
@@ -44,7 +50,8 @@ impl Peers {
         runtime: Handle,
     ) -> Self {
         let removed = Arc::new(Notify::new());
-        Self { member, fs, dir, transport: Mutex::new(None), runtime, removed }
+        let receiving = Arc::new(Semaphore::new(1));
+        Self { member, fs, dir, transport: Mutex::new(None), runtime, receiving, removed }
     }
 
     /// Gives the transport that carries messages from now on, with the known members as peers.
@@ -147,9 +154,12 @@ impl Inbound for Peers {
         body: SnapshotBody,
     ) -> BoxFuture<Result<(), String>> {
         let (member, fs, dir) = (Arc::clone(&self.member), Arc::clone(&self.fs), self.dir.clone());
+        let permit = Arc::clone(&self.receiving).try_acquire_owned();
         Box::pin(async move {
+            let permit = permit.map_err(|_| "another snapshot is being received".to_owned())?;
             let message = wire::decode(header).map_err(|error| error.to_string())?;
-            let store = receive(fs, dir, body).await?;
+            let store = receive(fs, dir, body, permit).await?;
+            check_announced(&message, store.applied())?;
             let input = Input::Snapshot(message, Box::new(store));
             member.input(input).map_err(|error| error.to_string())
         })
@@ -161,7 +171,13 @@ impl Inbound for Peers {
     }
 
     fn snapshot_status(&self, peer: u64, ok: bool) {
-        self.member.input(Input::SnapshotSent(peer, ok)).ok();
+        let member = Arc::clone(&self.member);
+        // Nothing else goes to that peer until consensus knows, so this must not get lost.
+        self.runtime.spawn(async move {
+            while let Err(Error::TooManyRequests) = member.input(Input::SnapshotSent(peer, ok)) {
+                tokio::time::sleep(REPORT_PAUSE).await;
+            }
+        });
     }
 
     fn is_removed(&self, peer: u64) -> bool {
@@ -196,26 +212,76 @@ impl Inbound for Peers {
     }
 }
 
+/// Refuses a state that is not the one its message announces: consensus relies on that.
+fn check_announced(message: &Message, applied: (u64, u64)) -> Result<(), String> {
+    let Body::Snapshot(snapshot) = &message.body else {
+        return Err("a state without a snapshot message".to_owned());
+    };
+    let announced = snapshot.meta.id();
+    if (announced.index.0, announced.term.0) == applied {
+        return Ok(());
+    }
+    let EntryId { index, term } = announced;
+    Err(format!("the snapshot of entry {index} of term {term} contains entry {applied:?}"))
+}
+
+/// A piece of a snapshot that arrives.
+enum Piece {
+    Chunk(Bytes),
+    /// The body ended as it should. If this does not come, the transfer was broken off.
+    End,
+}
+
 /// Writes the state that a leader sends to a file and loads it from there, by the path of boot.
+/// The permit is kept until the file is closed, even if nobody waits any more.
 async fn receive(
     fs: Arc<dyn FileSystem>,
     dir: DataDir,
     mut body: SnapshotBody,
+    permit: OwnedSemaphorePermit,
 ) -> Result<Store, String> {
-    let (sender, mut receiver) = mpsc::channel::<Bytes>(SNAPSHOT_CHUNKS);
+    let (sender, mut receiver) = mpsc::channel(SNAPSHOT_CHUNKS);
     let writer = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
         let mut received = ReceivedCheckpoint::begin(fs, &dir.store())?;
-        while let Some(chunk) = receiver.blocking_recv() {
-            received.push(&chunk)?;
+        while let Some(piece) = receiver.blocking_recv() {
+            match piece {
+                Piece::Chunk(chunk) => received.push(&chunk)?,
+                Piece::End => return received.finish().map(|loaded| Some(loaded.store)),
+            }
         }
-        Ok::<_, CheckpointError>(received.finish()?.store)
+        Ok::<_, CheckpointError>(None)
     });
     while let Some(chunk) = body.next_chunk().await.map_err(|error| error.to_string())? {
-        if sender.send(chunk).await.is_err() {
+        // A writer that has ended says why below.
+        if sender.send(Piece::Chunk(chunk)).await.is_err() {
             break;
         }
     }
-    drop(sender);
+    sender.send(Piece::End).await.ok();
     let written = writer.await.map_err(|error| error.to_string())?;
-    written.map_err(|error| error.to_string())
+    let store = written.map_err(|error| error.to_string())?;
+    store.ok_or_else(|| "the transfer was broken off".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use quoin_node::raft::{Body, ConfState, Index, Message, NodeId, Snapshot, SnapshotMeta, Term};
+
+    use super::check_announced;
+
+    /// A message that announced another entry than the state behind it contained went to
+    /// consensus, which asserts that they are the same, and so a peer could stop this member.
+    #[test]
+    fn a_state_is_refused_unless_it_is_the_announced_one() {
+        let conf = ConfState::default();
+        let meta = SnapshotMeta { index: Index(7), term: Term(2), conf };
+        let body = Body::Snapshot(Snapshot { meta, ..Snapshot::default() });
+        let message = Message { to: NodeId(1), from: NodeId(2), term: Term(3), body };
+        assert_eq!(check_announced(&message, (7, 2)), Ok(()));
+        assert!(check_announced(&message, (8, 2)).is_err());
+        assert!(check_announced(&message, (7, 1)).is_err());
+        let other = Message { body: Body::TimeoutNow, ..message };
+        assert!(check_announced(&other, (7, 2)).is_err());
+    }
 }

@@ -7,6 +7,8 @@
 //! - A connection lives and ends on one thread.
 //! - Streams per connection and bytes per request are bounded by the configuration.
 
+mod authority;
+
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
@@ -27,8 +29,8 @@ use tokio::sync::{mpsc, watch};
 use tonic::body::Body;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
-use tower_service::Service;
 
+use self::authority::LenientAuthority;
 use crate::config::Config;
 use crate::grpc::{Services, call};
 use crate::http as endpoints;
@@ -45,6 +47,12 @@ const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 const HEADER_LIST_BYTES: u32 = 64 << 10;
 /// Connections that may wait to be dealt out to a thread.
 const DEALT_MAX: usize = 1024;
+/// The pause after a failed accept, which doubles from the first to the last.
+const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(5);
+const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How long calls under way may take when the member stops. Their answers are there by then; what
+/// is left are clients that do not finish a request or do not read.
+const STOP_GRACE: Duration = Duration::from_secs(1);
 /// How long an HTTP/1 client may take for its headers.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -58,6 +66,23 @@ pub(crate) struct Front {
     member: Arc<Member>,
     message_bytes: usize,
     streams_max: u32,
+    keep_alive: Option<KeepAlive>,
+}
+
+/// When an HTTP/2 connection is asked for a sign of life, and when it is given up.
+#[derive(Clone, Copy)]
+struct KeepAlive {
+    interval: Duration,
+    timeout: Duration,
+}
+
+impl KeepAlive {
+    /// Returns the configured times, or nothing if one of them turns the question off.
+    fn new(config: &Config) -> Option<Self> {
+        let interval = config.grpc_keepalive_interval.std();
+        let timeout = config.grpc_keepalive_timeout.std();
+        (!interval.is_zero() && !timeout.is_zero()).then_some(Self { interval, timeout })
+    }
 }
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
@@ -75,6 +100,7 @@ impl Front {
             health,
             message_bytes: bytes,
             streams_max: config.max_concurrent_streams,
+            keep_alive: KeepAlive::new(config),
         }
     }
 }
@@ -88,9 +114,9 @@ impl hyper::service::Service<Request<Incoming>> for Front {
         let path = request.uri().path();
         if !call::is_grpc(&request) {
             let member = Arc::clone(&self.member);
-            return Box::pin(async move {
-                Ok(endpoints::handle(member, request).await.map(Body::new))
-            });
+            return Box::pin(
+                async move { Ok(endpoints::handle(member, request).await.map(Body::new)) },
+            );
         }
         let limit = self.message_bytes;
         match path.rsplit_once('/').map_or("", |(service, _)| service) {
@@ -136,7 +162,7 @@ impl Network {
         Ok(Self { threads: handles, stop })
     }
 
-    /// Stops accepting, lets calls under way finish, and waits for the threads.
+    /// Stops accepting, gives calls under way [`STOP_GRACE`], and waits for the threads.
     pub(crate) fn stop(self) {
         self.stop.send_replace(true);
         for handle in self.threads {
@@ -187,6 +213,7 @@ async fn accept(
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
     let mut turn = 0;
+    let mut pause = ACCEPT_PAUSE_MIN;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -194,6 +221,7 @@ async fn accept(
         };
         match accepted {
             Ok((stream, _)) => {
+                pause = ACCEPT_PAUSE_MIN;
                 turn = (turn + 1) % queues.len();
                 // The threads end after the accept loops, so the queue is open.
                 drop(queues[turn].send(stream.into_std()?).await);
@@ -201,7 +229,8 @@ async fn accept(
             Err(error) if is_transient(&error) => {
                 log::warn!("failed to accept a client connection", "error" => error.to_string());
                 // Out of file descriptors: connections must end before more can begin.
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                tokio::time::sleep(pause).await;
+                pause = ACCEPT_PAUSE_MAX.min(pause * 2);
             }
             Err(error) => return Err(error),
         }
@@ -213,7 +242,7 @@ fn is_transient(error: &io::Error) -> bool {
     !matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotConnected)
 }
 
-/// Serves the connections dealt to this thread until the stop, then lets them finish.
+/// Serves the connections dealt to this thread until the stop, and a little longer.
 async fn serve_dealt(
     mut dealt: mpsc::Receiver<std::net::TcpStream>,
     front: Front,
@@ -249,21 +278,23 @@ async fn serve_connection(stream: TcpStream, front: Front, mut stopped: watch::R
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_header_list_size(HEADER_LIST_BYTES);
-    let connection = builder.serve_connection(TokioIo::new(stream), front);
+    if let Some(KeepAlive { interval, timeout }) = front.keep_alive {
+        builder.http2().keep_alive_interval(interval).keep_alive_timeout(timeout);
+    }
+    let stream = TokioIo::new(LenientAuthority::new(stream));
+    let connection = builder.serve_connection(stream, front);
     let mut connection = std::pin::pin!(connection);
-    let mut ending = false;
-    loop {
-        tokio::select! {
-            ended = connection.as_mut() => {
-                if let Err(error) = ended {
-                    log::debug!("a client connection ended", "error" => error.to_string());
-                }
-                return;
-            }
-            _ = stopped.changed(), if !ending => {
-                ending = true;
-                connection.as_mut().graceful_shutdown();
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        _ = stopped.changed() => {
+            connection.as_mut().graceful_shutdown();
+            match tokio::time::timeout(STOP_GRACE, connection).await {
+                Ok(ended) => ended,
+                Err(_) => return log::debug!("cut off a client connection"),
             }
         }
+    };
+    if let Err(error) = ended {
+        log::debug!("a client connection ended", "error" => error.to_string());
     }
 }

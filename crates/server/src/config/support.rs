@@ -48,7 +48,7 @@ const REFUSED: [&str; 31] = [
 
 /// Settings that change nothing here. Those of TLS are among them because TLS itself is refused,
 /// and those that only forbid something because it is not there.
-const WITHOUT_EFFECT: [&str; 39] = [
+const WITHOUT_EFFECT: [&str; 37] = [
     "auth-token-ttl",
     "backend-batch-interval",
     "backend-batch-limit",
@@ -67,9 +67,7 @@ const WITHOUT_EFFECT: [&str; 39] = [
     "enable-grpc-gateway",
     "enable-pprof",
     "enable-v2",
-    "grpc-keepalive-interval",
     "grpc-keepalive-min-time",
-    "grpc-keepalive-timeout",
     "log-rotation-config-json",
     "max-learners",
     "max-snapshots",

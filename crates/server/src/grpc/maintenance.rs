@@ -23,6 +23,8 @@ use crate::version;
 
 /// How often a transfer of leadership looks whether it has happened.
 const TRANSFER_POLL: Duration = Duration::from_millis(10);
+/// The least that a store takes. etcdctl divides by the size, so it is never zero.
+const PAGE_BYTES: usize = 4096;
 /// The quota of a member whose quota is not set, as in etcd.
 const QUOTA_BYTES_DEFAULT: i64 = 2 << 30;
 
@@ -52,7 +54,7 @@ impl Maintenance for Services {
             .into_iter()
             .chain(view.alarms(AlarmType::None).iter().map(alarm_text))
             .collect();
-        let bytes = i64::try_from(view.size()).unwrap_or(i64::MAX);
+        let bytes = i64::try_from(view.size().saturating_add(PAGE_BYTES)).unwrap_or(i64::MAX);
         let quota = self.config.quota_backend_bytes;
         Ok(Response::new(StatusResponse {
             header: Some(self.member.header(view.revision())),
