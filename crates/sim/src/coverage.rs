@@ -27,6 +27,8 @@ marks! {
     CrashOfAll,
     /// A member was killed in the middle of writing to its disk.
     CrashInWrite,
+    /// A member was killed as soon as it had stored a leader's state.
+    CrashAtSnapshot,
     /// A member was killed while it recovered.
     CrashInRecovery,
     /// A crash kept what was synced and nothing else.
@@ -39,8 +41,12 @@ marks! {
     TornWrite,
     /// A member started from a checkpoint.
     CheckpointRestored,
+    /// A member's log began anew after a leader's state, whose installation a crash had cut off.
+    BegunAnew,
     /// A member wrote a checkpoint.
     CheckpointWritten,
+    /// A checkpoint or a leader's state could not be written, and the member went on.
+    FileFailed,
     /// The members were split in two.
     PartitionSplit,
     /// Messages were lost in one direction only.
@@ -49,6 +55,8 @@ marks! {
     PartitionLeader,
     /// A member was cut off for long.
     Exile,
+    /// A leader fell soon after its election.
+    Downfall,
     /// A link went on and off quickly.
     Flapping,
     /// A message was lost because its link was cut.

@@ -29,6 +29,8 @@ pub(crate) struct Member {
     /// The length of a tick by this machine's clock.
     pub(crate) tick: Time,
     pub(crate) slow_until: Time,
+    /// The machine dies when it has written more than a sector and not yet synced it.
+    pub(crate) doomed: bool,
 }
 
 /// A running member: what the threads of the server have in their hands.
@@ -67,7 +69,7 @@ pub(crate) enum Input {
     Snapshot(Message, Box<Store>),
     Unreachable(NodeId),
     SnapshotSent(NodeId, bool),
-    Checkpointed(SnapshotMeta),
+    Checkpointed(Option<SnapshotMeta>),
     Transfer(NodeId),
     Campaign,
 }

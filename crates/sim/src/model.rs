@@ -28,11 +28,16 @@ pub(crate) struct Moment {
     pub(crate) leases: usize,
 }
 
+/// A key and what became of it: its new pair, or none if it was deleted.
+pub(crate) type Change = (Bytes, Option<KeyValue>);
+
 /// The key space with all its past.
 #[derive(Debug)]
 pub(crate) struct Model {
     /// Per key its states by main revision; none where it was deleted.
     keys: BTreeMap<Bytes, BTreeMap<i64, Option<KeyValue>>>,
+    /// The same by main revision, in the order in which it happened.
+    changes: BTreeMap<i64, Vec<Change>>,
     leases: BTreeMap<i64, BTreeSet<Bytes>>,
     /// The moment after each entry; the first is the one before all entries.
     moments: Vec<Moment>,
@@ -41,7 +46,12 @@ pub(crate) struct Model {
 impl Model {
     pub(crate) fn new() -> Self {
         let start = Moment { revision: 1, compacted: -1, leases: 0 };
-        Self { keys: BTreeMap::new(), leases: BTreeMap::new(), moments: vec![start] }
+        Self {
+            keys: BTreeMap::new(),
+            changes: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            moments: vec![start],
+        }
     }
 
     /// Returns the index of the last entry that was executed.
@@ -136,6 +146,17 @@ impl Model {
         self.live(b"\0", b"\0", self.moment(index).revision).len()
     }
 
+    /// Returns the changes of the revisions after `after`, up to and with `last`.
+    pub(crate) fn changes(
+        &self,
+        after: i64,
+        last: i64,
+    ) -> impl Iterator<Item = (i64, &Change)> + '_ {
+        let later = self.changes.range(after + 1..);
+        let revisions = later.take_while(move |(revision, _)| **revision <= last);
+        revisions.flat_map(|(revision, changes)| changes.iter().map(|change| (*revision, change)))
+    }
+
     /// Returns the pairs that a reader at a revision sees, in the order of their keys.
     fn live(&self, key: &[u8], end: &[u8], at: i64) -> Vec<KeyValue> {
         let selected = |candidate: &Bytes| match end {
@@ -174,8 +195,13 @@ impl Model {
         if let Some(keys) = self.leases.get_mut(&put.lease) {
             keys.insert(put.key.clone());
         }
-        self.keys.entry(put.key.clone()).or_default().insert(revision, Some(pair));
+        self.change(revision, put.key.clone(), Some(pair));
         PutResponse { header: header(revision), prev_kv: previous.filter(|_| put.prev_kv) }
+    }
+
+    fn change(&mut self, revision: i64, key: Bytes, pair: Option<KeyValue>) {
+        self.keys.entry(key.clone()).or_default().insert(revision, pair.clone());
+        self.changes.entry(revision).or_default().push((key, pair));
     }
 
     fn detach(&mut self, pair: &KeyValue) {
@@ -189,7 +215,7 @@ impl Model {
         let doomed = self.live(&delete.key, &delete.range_end, i64::MAX);
         for pair in &doomed {
             self.detach(pair);
-            self.keys.entry(pair.key.clone()).or_default().insert(revision, None);
+            self.change(revision, pair.key.clone(), None);
         }
         let deleted = number(doomed.len());
         let prev_kvs = if delete.prev_kv { doomed } else { Vec::new() };
@@ -286,7 +312,7 @@ impl Model {
             *revision += 1;
         }
         for key in keys {
-            self.keys.entry(key).or_default().insert(*revision, None);
+            self.change(*revision, key, None);
         }
         Ok(Reply::LeaseRevoke(LeaseRevokeResponse { header: header(*revision) }))
     }

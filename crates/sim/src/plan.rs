@@ -107,6 +107,8 @@ pub(crate) struct DiskPlan {
     /// What is synced was written some time before, so that a crash can tear it.
     pub(crate) written_early: u64,
     pub(crate) checkpoint: Time,
+    /// Writing a checkpoint or a leader's state fails, which a member must survive.
+    pub(crate) file_fails: u64,
     /// A segment that is asked for ahead of time is prepared.
     pub(crate) spare: u64,
 }
@@ -123,6 +125,10 @@ pub(crate) struct Faults {
     pub(crate) pause: Option<Time>,
     pub(crate) slow_disk: Option<Time>,
     pub(crate) transfer: Option<Time>,
+    /// So many new leaders of a thousand fall soon.
+    pub(crate) downfall: u64,
+    /// So many members of a thousand crash as soon as they have stored a leader's state.
+    pub(crate) crash_at_snapshot: u64,
 }
 
 impl Plan {
@@ -216,6 +222,7 @@ impl DiskPlan {
             sync: rng.between(1, 15) * MS,
             written_early: rng.between(0, 1000),
             checkpoint: rng.between(1, 500) * MS,
+            file_fails: sometimes(rng, 300, 50, 500),
             spare: *rng.pick(&[0, 500, 1000]),
         }
     }
@@ -223,6 +230,8 @@ impl DiskPlan {
 
 impl Faults {
     fn draw(rng: &mut Rng) -> Self {
+        let downfall = sometimes(rng, 300, 200, 800);
+        let crash_at_snapshot = sometimes(rng, 500, 100, 500);
         let mut every =
             |chance, low, high| rng.chance(chance).then(|| rng.between(low, high) * SECOND);
         Self {
@@ -235,6 +244,8 @@ impl Faults {
             pause: every(400, 3, 12),
             slow_disk: every(300, 3, 12),
             transfer: every(300, 1, 8),
+            downfall,
+            crash_at_snapshot,
         }
     }
 }

@@ -70,6 +70,8 @@ pub(crate) enum Happening {
     GiveUp { client: usize, request: u64 },
     /// A fault strikes.
     Fault(Fault),
+    /// A leader falls.
+    Downfall { member: usize, life: u32 },
     /// Links are cut.
     Cut(Cut),
     /// Links work again.
@@ -93,7 +95,7 @@ pub(crate) enum Inside {
     /// The log thread ends a sync.
     Sync,
     WriteCheckpoint(SnapshotMeta, Box<Checkpoint>),
-    CheckpointWritten(SnapshotMeta),
+    CheckpointWritten(Option<SnapshotMeta>),
     Spare(SpareJob),
     /// The transport found a peer unreachable.
     Unreachable(NodeId),
@@ -115,6 +117,7 @@ pub(crate) enum Note {
     Resumed { member: usize, held: usize },
     SlowDisk { member: usize },
     DiskWillStop { member: usize },
+    Doomed { member: usize },
     Cut { links: usize, hash: u64 },
     Mended { links: usize, hash: u64 },
     Turn { member: usize, term: u64, leader: u64, commit: u64, applied: u64 },
@@ -202,6 +205,7 @@ impl Simulation {
             held: None,
             tick: drifting(TICK, plan.limits.drift, &mut misfortune),
             slow_until: 0,
+            doomed: false,
         });
         Self {
             seed,
@@ -307,6 +311,10 @@ impl Simulation {
                 Ok(())
             }
             Happening::Fault(fault) => self.strike(fault),
+            Happening::Downfall { member, life } => {
+                self.fall(member, life);
+                Ok(())
+            }
             Happening::Cut(cut) => {
                 self.cut(&cut);
                 Ok(())
@@ -338,8 +346,8 @@ impl Simulation {
             Inside::WriteCheckpoint(meta, checkpoint) => {
                 self.write_checkpoint(member, meta, *checkpoint)
             }
-            Inside::CheckpointWritten(meta) => {
-                self.input(member, Input::Checkpointed(meta));
+            Inside::CheckpointWritten(written) => {
+                self.input(member, Input::Checkpointed(written));
                 Ok(())
             }
             Inside::Spare(job) => self.prepare_segment(member, job),
@@ -407,6 +415,7 @@ fn addressee(happening: &Happening) -> Option<usize> {
         Happening::Next { .. }
         | Happening::GiveUp { .. }
         | Happening::Fault(_)
+        | Happening::Downfall { .. }
         | Happening::Cut(_)
         | Happening::Mend(_)
         | Happening::Resume { .. }

@@ -67,7 +67,7 @@ pub(crate) fn hash_of(bytes: &[u8]) -> u64 {
 
 /// A hash that is the same in every process. Eight bytes at a time, because runs are long.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Mixer(u64);
+struct Mixer(u64);
 
 impl Hasher for Mixer {
     fn write(&mut self, bytes: &[u8]) {

@@ -92,7 +92,7 @@ impl Workload {
     fn put(&mut self) -> PutRequest {
         self.written += 1;
         // Some values are longer than a sector, so that writing them can be torn.
-        let padding = if self.rng.chance(50) { self.rng.below(3000) } else { self.rng.below(40) };
+        let padding = if self.rng.chance(150) { self.rng.below(3000) } else { self.rng.below(40) };
         let value = format!("{}{}", self.written, ".".repeat(padding));
         let attach = !self.leases.is_empty() && self.rng.chance(200);
         PutRequest {

@@ -6,7 +6,7 @@
 use quoin_node::LogWork;
 use quoin_raft::{EntryId, HardState, Index, NodeId, Raft, Term};
 
-use super::{Checked, ensure};
+use super::{Violation, ensure};
 
 /// Something that is written to the log whole or not at all.
 #[derive(Clone, Copy, Debug)]
@@ -144,8 +144,9 @@ impl Shadow {
         }
     }
 
-    /// A member was recovered. Its log must be one that a crash can have left.
-    pub(crate) fn recovered(&mut self, raft: &Raft, members: usize) -> Checked {
+    /// A member was recovered. Its log must be one that a crash can have left. Returns true if it
+    /// begins anew after a state that it did not know of.
+    pub(crate) fn recovered(&mut self, raft: &Raft, members: usize) -> Result<bool, Violation> {
         let mut candidate = self.durable.clone();
         if candidate.last().index == Index::ZERO {
             candidate = Log::first(members);
@@ -159,11 +160,12 @@ impl Shadow {
                 candidate.append(*record);
             }
             let mut begun = candidate.clone();
-            if let Some(base) = base.filter(|base| !begun.holds(**base)) {
+            let anew = base.filter(|base| !begun.holds(**base));
+            if let Some(base) = anew {
                 begun.begin_after(*base);
             }
             if begun.explains(raft) {
-                found = Some(begun);
+                found = Some((begun, anew.is_some()));
             }
         }
         ensure(found.is_some(), || {
@@ -176,10 +178,10 @@ impl Shadow {
                 self.unsynced
             )
         })?;
-        let mut found = found.expect("it was just found");
+        let (mut found, begun_anew) = found.expect("it was just found");
         found.installing = None;
         (self.durable, self.unsynced) = (found, Vec::new());
-        Ok(())
+        Ok(begun_anew)
     }
 
     fn written(&self) -> Log {

@@ -1,7 +1,6 @@
 //! Equal logs make equal states: what the members' views show after an entry.
 
 use std::collections::BTreeMap;
-use std::hash::{Hash as _, Hasher as _};
 
 use quoin_api::etcdserverpb::AlarmType;
 use quoin_raft::NodeId;
@@ -9,7 +8,6 @@ use quoin_store::View;
 
 use super::{Checked, Violation, ensure};
 use crate::model::Model;
-use crate::trace::Mixer;
 
 /// The members' hashes are compared at revisions that are multiples of this.
 const HASH_EVERY: i64 = 32;
@@ -28,7 +26,6 @@ struct Glance {
     compacted: i64,
     keys: usize,
     leases: usize,
-    newest: u64,
     members: Vec<u64>,
 }
 
@@ -49,7 +46,9 @@ impl States {
                 format!("{member} goes back from entry and revision {old:?} to {new:?}")
             })?;
         }
-        let glance = Glance::of(view)?;
+        let glance = Glance::of(view);
+        let told = before.map_or(1, View::revision);
+        check_events(member, view, told, model)?;
         let position = usize::try_from(index).expect("a log fits in memory");
         let moment = model.moment(position);
         let seen = (glance.revision, glance.compacted, glance.leases, glance.keys);
@@ -84,29 +83,33 @@ impl States {
 }
 
 impl Glance {
-    fn of(view: &View) -> Result<Self, Violation> {
-        let mut newest = Mixer::default();
-        // What compaction has reached may be gone already or not.
-        if view.revision() > view.compact_revision() {
-            let events = view.events_from(view.revision());
-            for event in events.map_err(|error| error.message().to_owned())? {
-                let pair = &event.pair;
-                (event.revision.main, event.revision.sub, event.is_delete).hash(&mut newest);
-                (pair.create_revision, pair.mod_revision).hash(&mut newest);
-                (pair.version, pair.lease).hash(&mut newest);
-                newest.write(&pair.key);
-                newest.write(&pair.value);
-            }
-        }
-        Ok(Self {
+    fn of(view: &View) -> Self {
+        Self {
             revision: view.revision(),
             compacted: view.compact_revision(),
             keys: view.keys(),
             leases: view.lease_count(),
-            newest: newest.finish(),
             members: view.membership().members().map(|member| member.id).collect(),
-        })
+        }
     }
+}
+
+/// Checks that a view tells of the changes after a revision as a watcher must hear of them: each
+/// once, in their order.
+fn check_events(member: NodeId, view: &View, after: i64, model: &Model) -> Checked {
+    // What compaction has reached may be gone already or not.
+    let after = after.max(view.compact_revision());
+    let events = view.events_from(after + 1).map_err(|error| error.message().to_owned())?;
+    let mut expected = model.changes(after, view.revision());
+    for event in events {
+        let told = (event.pair.key.clone(), (!event.is_delete).then(|| event.pair.clone()));
+        let due = expected.next();
+        ensure(due == Some((event.revision.main, &told)), || {
+            format!("{member} tells of {event:?}, expected {due:?}")
+        })?;
+    }
+    let missed = expected.next();
+    ensure(missed.is_none(), || format!("{member} does not tell of {missed:?}"))
 }
 
 /// Returns all of a state in words, except for the key space, which is hashed.

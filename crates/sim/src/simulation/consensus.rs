@@ -87,7 +87,7 @@ impl Simulation {
             }
             Input::Unreachable(peer) => node.report_unreachable(peer),
             Input::SnapshotSent(peer, ok) => node.report_snapshot(peer, ok),
-            Input::Checkpointed(meta) => node.checkpointed(Some(meta)),
+            Input::Checkpointed(written) => node.checkpointed(written),
             Input::Transfer(to) => node.transfer_leader(to),
             Input::Campaign => node.campaign(),
         }
@@ -205,6 +205,7 @@ impl Simulation {
             });
             ensure(holds, || format!("{id} leads {} without {must_hold:?}", status.term))?;
             self.coverage.hit(Mark::LeaderElected);
+            self.doom_leader(member);
             self.note(Note::Elected { member, term: status.term.0 });
         }
         for entry in new {

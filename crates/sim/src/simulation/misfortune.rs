@@ -129,12 +129,18 @@ impl Simulation {
 
     /// Has the machine of a member stop in the middle of what it writes next.
     fn stop_disk(&mut self, member: usize) {
-        let disk = &self.members[member].disk;
-        if self.members[member].process.is_some() {
-            let operations = self.misfortune.between(0, 30);
-            disk.stop_after(disk.ops() + operations);
-            self.note(Note::DiskWillStop { member });
+        if self.members[member].process.is_none() {
+            return;
         }
+        if self.misfortune.chance(600) {
+            self.members[member].doomed = true;
+            self.note(Note::Doomed { member });
+            return;
+        }
+        let operations = self.misfortune.between(0, 30);
+        let disk = &self.members[member].disk;
+        disk.stop_after(disk.ops() + operations);
+        self.note(Note::DiskWillStop { member });
     }
 
     fn partition(&mut self, victim: usize) {
@@ -175,9 +181,42 @@ impl Simulation {
 
     fn exile(&mut self, victim: usize) {
         self.coverage.hit(Mark::Exile);
-        let ways = pairs(self.members.len());
-        let cut: Cut = ways.filter(|&(from, to)| from == victim || to == victim).collect();
         let length = self.misfortune.around(6 * SECOND);
+        self.cut_off(victim, length);
+    }
+
+    /// Has a new leader fall soon, so that what it began is left half done.
+    pub(super) fn doom_leader(&mut self, member: usize) {
+        if self.ending.is_none() && self.misfortune.chance(self.plan.faults.downfall) {
+            let life = self.members[member].life;
+            let after = self.misfortune.between(0, 300 * MS);
+            self.queue.push(self.now + after, Happening::Downfall { member, life });
+        }
+    }
+
+    /// A leader dies, stands still or is cut off.
+    pub(super) fn fall(&mut self, member: usize, life: u32) {
+        let machine = &self.members[member];
+        if self.ending.is_some() || machine.life != life || machine.process.is_none() {
+            return;
+        }
+        self.coverage.hit(Mark::Downfall);
+        match self.misfortune.between(0, 3) {
+            0 | 1 => {
+                let mode = self.crash_mode();
+                self.crash(member, mode);
+            }
+            2 => self.pause(member),
+            _ => {
+                let length = self.misfortune.around(2 * SECOND);
+                self.cut_off(member, length);
+            }
+        }
+    }
+
+    fn cut_off(&mut self, member: usize, length: Time) {
+        let ways = pairs(self.members.len());
+        let cut: Cut = ways.filter(|&(from, to)| from == member || to == member).collect();
         self.cut(&cut);
         self.queue.push(self.now + length, Happening::Mend(cut));
     }

@@ -153,7 +153,7 @@ impl Simulation {
             self.report_snapshot(to, (from, from_life), false);
             return Ok(());
         }
-        let disk = self.members[to].disk.clone();
+        let disk = self.failing_disk(to);
         let message = read(header)?;
         if let Body::Snapshot(snapshot) = &message.body {
             // It may be durable even if the machine stops before that is said.
@@ -165,12 +165,20 @@ impl Simulation {
                 self.note(Note::SnapshotStored { member: to, index: loaded.index });
                 let store = self.sabotaged(loaded.store)?;
                 self.report_snapshot(to, (from, from_life), true);
+                let crashes = self.misfortune.chance(self.plan.faults.crash_at_snapshot);
+                if crashes && self.ending.is_none() {
+                    self.coverage.hit(Mark::CrashAtSnapshot);
+                    let mode = self.crash_mode();
+                    self.crash(to, mode);
+                    return Ok(());
+                }
                 let after = self.rng.between(0, 50 * MS);
                 self.inside(to, after, Inside::SnapshotStored(message, Box::new(store)));
                 Ok(())
             }
-            Err(_) if broken && !disk.stopped() => {
-                self.coverage.hit(Mark::SnapshotBroken);
+            Err(_) if (broken || disk.failed() > 0) && !self.members[to].disk.stopped() => {
+                let failed = disk.failed() > 0;
+                self.coverage.hit(if failed { Mark::FileFailed } else { Mark::SnapshotBroken });
                 self.note(Note::SnapshotRefused { member: to });
                 self.report_snapshot(to, (from, from_life), false);
                 Ok(())

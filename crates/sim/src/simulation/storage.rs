@@ -6,7 +6,7 @@ use quoin_node::recover::recover;
 use quoin_node::{LogWork, Options, RequestIds};
 use quoin_raft::{Index, NodeId, SnapshotMeta};
 use quoin_store::Checkpoint;
-use quoin_vfs::{CrashMode, FileSystem};
+use quoin_vfs::{CrashMode, Fault, FaultFs, FileSystem};
 use quoin_wal::SpareJob;
 
 use super::{Happening, Inside, Note, Simulation, data_dir};
@@ -19,6 +19,8 @@ use crate::workload::Workload;
 
 /// Batches of work that share one sync, at most, as in the server.
 const WORK_PER_SYNC: usize = 64;
+/// A crash leaves so many bytes whole or not at all.
+const SECTOR_BYTES: usize = 512;
 /// A slow disk takes so much longer.
 const SLOWNESS: u64 = 60;
 /// When the first member starts, in milliseconds since the epoch.
@@ -48,7 +50,7 @@ impl Simulation {
                 self.coverage.hit(Mark::EntriesReplaced);
             }
         }
-        let early = self.rng.chance(written_early);
+        let early = self.rng.chance(written_early) || self.members[member].doomed;
         let wal = &mut self.process(member).wal;
         let appended = batch.iter().try_for_each(|work| work.append_to(wal));
         let written = appended.and_then(|()| if early { wal.flush() } else { Ok(()) });
@@ -65,6 +67,12 @@ impl Simulation {
     }
 
     pub(super) fn end_sync(&mut self, member: usize) -> Checked {
+        if self.members[member].doomed && self.tears(member) {
+            self.coverage.hit(Mark::CrashInWrite);
+            let seed = self.misfortune.next();
+            self.crash(member, CrashMode::Subset { seed });
+            return Ok(());
+        }
         let process = self.process(member);
         let mut batch = process.syncing.take().expect("a sync that ends was begun");
         let must_sync = batch.iter().any(|work| work.must_sync);
@@ -93,6 +101,13 @@ impl Simulation {
             self.inside(member, after, Inside::Spare(job));
         }
         self.begin_sync(member)
+    }
+
+    /// Returns true if what is being synced can be torn.
+    fn tears(&mut self, member: usize) -> bool {
+        let batch = self.process(member).syncing.iter().flatten();
+        let bytes: usize = batch.flat_map(|work| &work.entries).map(|entry| entry.data.len()).sum();
+        bytes > SECTOR_BYTES
     }
 
     /// Says what had to wait for the sync.
@@ -128,16 +143,33 @@ impl Simulation {
         meta: SnapshotMeta,
         checkpoint: Checkpoint,
     ) -> Checked {
-        match checkpoint.write(&self.members[member].disk, &data_dir().store()) {
+        let disk = self.failing_disk(member);
+        let after = self.rng.around(20 * MS);
+        match checkpoint.write(&disk, &data_dir().store()) {
             Ok(id) => {
                 self.coverage.hit(Mark::CheckpointWritten);
                 self.note(Note::CheckpointWritten { member, index: id.index });
-                let after = self.rng.around(20 * MS);
-                self.inside(member, after, Inside::CheckpointWritten(meta));
+                self.inside(member, after, Inside::CheckpointWritten(Some(meta)));
+                Ok(())
+            }
+            Err(_) if disk.failed() > 0 => {
+                self.coverage.hit(Mark::FileFailed);
+                self.inside(member, after, Inside::CheckpointWritten(None));
                 Ok(())
             }
             Err(error) => self.disk_failed(member, &error),
         }
+    }
+
+    /// Returns the disk of a member as one file sees it: sometimes one operation fails.
+    pub(super) fn failing_disk(&mut self, member: usize) -> FaultFs {
+        let disk = FaultFs::new(Arc::new(self.members[member].disk.clone()));
+        let fails = self.rng.chance(self.plan.disk.file_fails) && self.ending.is_none();
+        if fails {
+            let fault = if self.rng.chance(500) { Fault::Device } else { Fault::NoSpace };
+            disk.fail_nth(self.rng.between(1, 12), fault);
+        }
+        disk
     }
 
     /// A disk fails only when the machine has been stopped on purpose.
@@ -172,6 +204,7 @@ impl Simulation {
         let machine = &mut self.members[member];
         machine.process = None;
         machine.held = None;
+        machine.doomed = false;
         machine.disk = machine.disk.crash(mode);
         machine.life += 1;
         let down = self.misfortune.around(SECOND);
@@ -206,8 +239,9 @@ impl Simulation {
             self.coverage.hit(Mark::TornWrite);
         }
         let members = self.members.len();
-        if !self.plan.only_consequences {
-            self.members[member].shadow.recovered(recovered.node.raft(), members)?;
+        let shadow = &mut self.members[member].shadow;
+        if !self.plan.only_consequences && shadow.recovered(recovered.node.raft(), members)? {
+            self.coverage.hit(Mark::BegunAnew);
         }
         let view = recovered.node.store().view();
         let process = Process {
