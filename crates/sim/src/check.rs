@@ -1,8 +1,8 @@
 //! The rules that no fault may break, checked at every step.
 //!
-//! In reading order: [`agreement`] (leaders, votes, the one committed log), [`shadow`] (what a
-//! member's disk must hold), [`states`] (equal logs make equal states). Answers to clients are
-//! checked by [`crate::history`].
+//! In reading order: `agreement` (leaders, votes, the one committed log), `shadow` (what a
+//! member's disk must hold), `states` (equal logs make equal states). Answers to clients are
+//! checked by `history`.
 
 pub(crate) mod agreement;
 pub(crate) mod shadow;

@@ -1,9 +1,9 @@
 //! A run: whole members, their disks, their network, their clients and their misfortunes, driven
 //! by one queue.
 //!
-//! In reading order: this file (the state and the loop), [`consensus`] (the consensus thread of a
-//! member), [`storage`] (its log thread, its checkpoints, its death and its recovery), [`post`]
-//! (messages and snapshots), [`clients`], [`misfortune`] (which faults strike), [`ending`] (all
+//! In reading order: this file (the state and the loop), `consensus` (the consensus thread of a
+//! member), `storage` (its log thread, its checkpoints, its death and its recovery), `post`
+//! (messages and snapshots), `clients`, `misfortune` (which faults strike), `ending` (all
 //! faults end; the cluster must recover).
 //!
 //! Invariants:
@@ -18,6 +18,7 @@ mod misfortune;
 mod post;
 mod storage;
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -175,7 +176,7 @@ pub struct Simulation {
     network: Network,
     workload: Workload,
     clients: Vec<Client>,
-    requests: std::collections::BTreeMap<u64, Request>,
+    requests: BTreeMap<u64, Request>,
     next_request: u64,
     agreement: Agreement,
     states: States,
@@ -216,7 +217,7 @@ impl Simulation {
             network,
             workload,
             clients: vec![Client::default(); plan.load.clients],
-            requests: std::collections::BTreeMap::new(),
+            requests: BTreeMap::new(),
             next_request: 0,
             agreement: Agreement::default(),
             states: States::default(),

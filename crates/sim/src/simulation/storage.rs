@@ -1,5 +1,6 @@
 //! The disk of a member: the log thread, checkpoints, death and recovery.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use quoin_node::recover::recover;
@@ -250,10 +251,10 @@ impl Simulation {
             wal: recovered.wal,
             ids: RequestIds::new(self.members[member].id, EPOCH_MS + self.now / MS),
             view,
-            inbox: Default::default(),
+            inbox: VecDeque::new(),
             awake: false,
             ticks: 0,
-            work: Default::default(),
+            work: VecDeque::new(),
             syncing: None,
             durable: 0,
             told: 0,
