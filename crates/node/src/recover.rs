@@ -133,7 +133,8 @@ pub fn recover<W>(
     let mark = loaded.as_ref().map(|(_, meta)| meta);
     let (mut wal, mut replay) = Wal::open(Arc::clone(fs), &dir.wal(), mark, wal_options)?;
     let untouched = replay.hard_state == HardState::default();
-    if untouched && loaded.is_none() && !bootstrap.members.is_empty() {
+    let founds = bootstrap.members.iter().any(|member| member.id == replay.metadata.node.0);
+    if untouched && loaded.is_none() && founds {
         // Also after a crash between the creation of the log and its first entries, or among them.
         begin(&mut wal, &mut replay, &bootstrap.members)?;
     }
@@ -155,8 +156,10 @@ fn create_durably(fs: &dyn FileSystem, path: &Path) -> std::io::Result<()> {
         unsynced.extend(dir.parent());
     }
     fs.create_dir_all(path)?;
-    let is_named = |dir: &&Path| !dir.as_os_str().is_empty();
-    unsynced.into_iter().rev().filter(is_named).try_for_each(|dir| fs.sync_dir(dir))
+    // The parent of a relative path's first part is the working directory.
+    let named =
+        |dir: &'_ Path| if dir.as_os_str().is_empty() { Path::new(".") } else { dir }.to_owned();
+    unsynced.into_iter().rev().try_for_each(|dir| fs.sync_dir(&named(dir)))
 }
 
 /// Loads the newest checkpoint.

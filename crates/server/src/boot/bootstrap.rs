@@ -13,7 +13,8 @@ use crate::config::{ClusterState, Config, InitialCluster, Url, resolve_host};
 use crate::log;
 
 /// Returns what a member without a log begins with. One that has a log needs nothing: whatever
-/// the flags say about the initial cluster, the log decides.
+/// the flags say about the initial cluster, the log decides. Only if a crash cut the first start
+/// off before the log had begun, it still needs the founders.
 pub(super) fn bootstrap(
     config: &Config,
     initialized: bool,
@@ -21,7 +22,10 @@ pub(super) fn bootstrap(
 ) -> Result<Bootstrap, BootError> {
     if initialized {
         let metadata = Metadata { node: NodeId::NONE, cluster: 0 };
-        return Ok(Bootstrap { metadata, members: Vec::new() });
+        let founds = config.initial_cluster_state == ClusterState::New;
+        let founders = config.initial_cluster().ok().filter(|_| founds).unwrap_or_default();
+        let members = members(&founders, &config.initial_cluster_token);
+        return Ok(Bootstrap { metadata, members });
     }
     if config.initial_cluster_state == ClusterState::Existing {
         let what = "--initial-cluster-state=existing for a member without data".to_owned();
