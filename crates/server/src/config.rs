@@ -35,6 +35,7 @@ pub use go::GoDuration;
 pub(crate) use go::go_io_error;
 pub use settings::Config;
 pub use url::{Scheme, Url};
+pub(crate) use validate::texts;
 pub use value::{ClusterState, Hosts, Origins};
 
 use std::io::{self, Write as _};

@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 
 use super::BootError;
 use crate::ask;
-use crate::config::{ClusterState, Config, InitialCluster, Url, resolve_host};
+use crate::config::{ClusterState, Config, InitialCluster, Url, resolve_host, texts};
 use crate::log;
 
 /// Returns what a member without a log begins with. One that has a log needs nothing: whatever
@@ -63,10 +63,6 @@ fn members(founders: &InitialCluster, token: &str) -> Vec<Member> {
         }
     };
     founders.0.iter().map(member).collect()
-}
-
-fn texts(urls: &[Url]) -> Vec<String> {
-    urls.iter().map(Url::to_string).collect()
 }
 
 /// A member as a peer lists it.

@@ -229,7 +229,7 @@ impl Config {
 }
 
 /// Returns the texts of URLs.
-pub(super) fn texts(urls: &[Url]) -> Vec<String> {
+pub(crate) fn texts(urls: &[Url]) -> Vec<String> {
     urls.iter().map(Url::to_string).collect()
 }
 
