@@ -85,15 +85,18 @@ impl View {
     }
 
     /// The value of `key` as a reader at main revision `at` sees it, from the compacted revision
-    /// on.
-    pub fn value_at(&self, key: &[u8], at: i64) -> Option<KeyValue> {
+    /// on. An error means that the stored bytes cannot be read or are damaged.
+    pub fn value_at(&self, key: &[u8], at: i64) -> Result<Option<KeyValue>, Error> {
         let reader = self.reader();
-        reader.revisions(Span::Key(key), at).next().map(|revision| reader.pair(revision))
+        Ok(reader.revisions(Span::Key(key), at).next().map(|revision| reader.pair(revision)))
     }
 
     /// The changes from main revision `from` on, which must not be older than the compacted
-    /// revision.
-    pub fn events_from(&self, from: i64) -> Result<impl Iterator<Item = Event> + '_, Error> {
+    /// revision. An error among them means that the stored bytes cannot be read or are damaged.
+    pub fn events_from(
+        &self,
+        from: i64,
+    ) -> Result<impl Iterator<Item = Result<Event, Error>> + '_, Error> {
         if from < self.compacted {
             return Err(Error::Compacted);
         }
@@ -104,7 +107,7 @@ impl View {
             if record.tombstone {
                 pair.mod_revision = record.revision.main;
             }
-            Event { revision: record.revision, is_delete: record.tombstone, pair }
+            Ok(Event { revision: record.revision, is_delete: record.tombstone, pair })
         }))
     }
 

@@ -190,7 +190,7 @@ impl Runner {
             Ok(events) => events,
             Err(error) => return show_error(error),
         };
-        let lines = events.map(|event| {
+        let lines = events.map(Result::unwrap).map(|event| {
             let (main, sub) = (event.revision.main, event.revision.sub);
             let what = if event.is_delete { "delete" } else { "put" };
             format!("{main}.{sub} {what} {}", show_pair(&event.pair))

@@ -102,6 +102,7 @@ fn check_events(member: NodeId, view: &View, after: i64, model: &Model) -> Check
     let events = view.events_from(after + 1).map_err(|error| error.message().to_owned())?;
     let mut expected = model.changes(after, view.revision());
     for event in events {
+        let event = event.map_err(|error| error.message().to_owned())?;
         let told = (event.pair.key.clone(), (!event.is_delete).then(|| event.pair.clone()));
         let due = expected.next();
         ensure(due == Some((event.revision.main, &told)), || {

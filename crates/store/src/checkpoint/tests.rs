@@ -88,7 +88,7 @@ fn check_same(found: &View, expected: &View) {
     };
     assert_eq!(leases(found), leases(expected));
     let events = |view: &View| -> Vec<_> {
-        view.events_from(view.compact_revision() + 1).unwrap().collect()
+        view.events_from(view.compact_revision() + 1).unwrap().map(Result::unwrap).collect()
     };
     assert_eq!(events(found), events(expected));
     let all = Bytes::from_static(&[0]);

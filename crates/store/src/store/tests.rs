@@ -166,7 +166,7 @@ fn a_key_deleted_and_put_in_one_transaction_survives_compaction() {
     assert_eq!(revision_of(apply(&mut store, txn_request(operations))), 3);
     apply(&mut store, compact_request(3)).unwrap();
     while store.collect(1) {}
-    let pair = store.view().value_at(b"a", 3).expect("the key is there");
+    let pair = store.view().value_at(b"a", 3).unwrap().expect("the key is there");
     assert_eq!((&pair.value[..], pair.create_revision, pair.version), (&b"2"[..], 3, 1));
 }
 
@@ -179,7 +179,7 @@ fn compaction_at_a_deletion_keeps_it_until_the_next_one() {
     apply(&mut store, delete_request("a")).unwrap();
     apply(&mut store, compact_request(3)).unwrap();
     while store.collect(1) {}
-    let events: Vec<_> = store.view().events_from(3).unwrap().collect();
+    let events: Vec<_> = store.view().events_from(3).unwrap().map(Result::unwrap).collect();
     assert_eq!(events.len(), 1);
     assert!(events[0].is_delete);
     assert_eq!((&events[0].pair.key[..], events[0].pair.mod_revision), (&b"a"[..], 3));
@@ -224,7 +224,7 @@ fn leases_end_with_their_keys() {
 
     let revision = store.view().revision();
     assert_eq!(revision_of(apply(&mut store, revoke_request(1))), revision + 1);
-    let events: Vec<_> = store.view().events_from(revision + 1).unwrap().collect();
+    let events: Vec<_> = store.view().events_from(revision + 1).unwrap().map(Result::unwrap).collect();
     let deleted: Vec<_> =
         events.iter().map(|event| (event.revision.sub, &event.pair.key[..])).collect();
     assert_eq!(deleted, [(0, &b"a"[..]), (1, b"b"), (2, b"c")]);

@@ -253,7 +253,7 @@ fn compare(view: &View, model: &Model) {
         assert_eq!((hash.compact_revision, hash.hash_revision), (model.compacted, revision));
     }
     let from = (model.compacted + 1).max(0);
-    let events: Vec<_> = view.events_from(from).unwrap().collect();
+    let events: Vec<_> = view.events_from(from).unwrap().map(Result::unwrap).collect();
     let changes = model.changes.iter().filter(|change| change.0.main >= from);
     let expected: Vec<_> = changes
         .map(|(revision, is_delete, pair)| {
