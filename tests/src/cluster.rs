@@ -30,6 +30,8 @@ pub struct Member {
     pub advertised_peer_url: String,
     /// `initial-cluster`
     pub initial_cluster: String,
+    /// Further settings, which few tests need.
+    pub settings: Vec<(&'static str, String)>,
 }
 
 impl Member {
@@ -43,6 +45,7 @@ impl Member {
             advertised_peer_url: peer_url.clone(),
             initial_cluster: format!("{name}={peer_url}"),
             peer_url,
+            settings: Vec::new(),
         }
     }
 
@@ -62,6 +65,9 @@ impl Member {
             ("initial-cluster-token", &"quoin-tests".to_owned()),
             ("initial-cluster-state", &"new".to_owned()),
         ] {
+            writeln!(text, "{key}: {value}").expect("a string takes all");
+        }
+        for (key, value) in &self.settings {
             writeln!(text, "{key}: {value}").expect("a string takes all");
         }
         text
@@ -96,8 +102,25 @@ impl Cluster {
     /// # Panics
     /// If they do not, for another reason than a port that somebody else took.
     pub fn start(program: &Path, size: usize, label: &str) -> Self {
+        Self::start_with(program, size, label, &[])
+    }
+
+    /// The same with further settings in every file.
+    ///
+    /// # Panics
+    /// As [`Cluster::start`].
+    pub fn start_with(
+        program: &Path,
+        size: usize,
+        label: &str,
+        settings: &[(&'static str, &str)],
+    ) -> Self {
         for attempt in 1.. {
             let mut cluster = Self::prepare(program, size, label);
+            for member in &mut cluster.members {
+                let settings = settings.iter().map(|&(key, value)| (key, value.to_owned()));
+                member.settings.extend(settings);
+            }
             match cluster.start_all() {
                 Ok(()) => return cluster,
                 Err(error) => {

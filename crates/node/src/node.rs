@@ -17,7 +17,7 @@ use quoin_raft::{
     Body, Entry, EntryKind, Index, Message, NodeId, ProgressState, Raft, Ready, Role, Snapshot,
     SnapshotMeta, StepError, Term,
 };
-use quoin_store::{Applied, Checkpoint, ConfState, EntryData, Store, View};
+use quoin_store::{Applied, Checkpoint, CompactionHash, ConfState, EntryData, Store, View};
 
 use crate::reads::Reads;
 use crate::waiters::Waiters;
@@ -109,6 +109,8 @@ pub enum Event {
     /// A follower needs the state: send the message with the checkpoint's bytes and report the
     /// end with [`Node::report_snapshot`].
     SendSnapshot(Message, Checkpoint),
+    /// A compaction was applied. Compute its hash: members compare them.
+    Compacted(CompactionHash),
     /// The state can no longer be trusted to equal the other members'. Stop the process.
     Fatal(String),
 }
@@ -120,7 +122,8 @@ pub struct Turn<W> {
     pub messages: Vec<Message>,
     /// Work for the log.
     pub log: LogWork,
-    /// The state after the last applied entry, if any was applied. Publish it before answering.
+    /// The state after the last applied entry, if any was applied or garbage was collected. Publish
+    /// it before answering.
     pub view: Option<View>,
     /// Answers to waiting clients.
     pub answers: Vec<(W, Answer)>,
@@ -165,6 +168,8 @@ pub struct Node<W> {
     retained_bytes: usize,
     checkpoints: Checkpoints,
     log_snapshot: Option<SnapshotMeta>,
+    /// Garbage was collected and the published view does not show it yet.
+    collected: bool,
 }
 
 /// When the next checkpoint is due. The cost of a checkpoint grows with the store, so the log
@@ -200,6 +205,7 @@ impl<W> Node<W> {
             retained_bytes: 0,
             checkpoints: Checkpoints { last_index, last_bytes: 0, log_bytes: 0, under_way: false },
             log_snapshot: None,
+            collected: false,
         }
     }
 
@@ -258,7 +264,10 @@ impl<W> Node<W> {
     pub fn tick(&mut self) {
         self.now += 1;
         self.raft.tick();
-        self.store.collect(GARBAGE_PER_TICK);
+        if self.store.has_garbage() {
+            self.store.collect(GARBAGE_PER_TICK);
+            self.collected = true;
+        }
         let elected = self.leader_since;
         let election_ticks = u64::from(self.options.election_ticks);
         while let Some((id, waiter)) = self.waiters.take_expired(self.now) {
@@ -495,6 +504,8 @@ impl<W> Node<W> {
             turn.view = Some(self.store.view());
             self.forget_applied(applied);
             self.check_checkpoint(applied, turn);
+        } else if std::mem::take(&mut self.collected) {
+            turn.view = Some(self.store.view());
         }
         let readable = self.reads.take_ready(applied);
         turn.answers.extend(readable.into_iter().map(|waiter| (waiter, Answer::Readable)));
@@ -514,6 +525,7 @@ impl<W> Node<W> {
         };
         let applied = self.store.apply(entry.index.0, entry.term.0, data);
         let mut applied = applied.map_err(|fatal| fatal.to_string())?;
+        turn.events.extend(self.store.take_compaction().map(Event::Compacted));
         if let Some(change) = applied.conf_change.take() {
             self.apply_conf_change(&change, turn);
         }

@@ -28,8 +28,9 @@ use crate::member::{Limits, Member, Waiter};
 use crate::outside::Peers;
 use crate::peer::{self, Transport};
 use crate::publish;
+use crate::quota::Quota;
 use crate::serve::{Front, Network};
-use crate::{log, version};
+use crate::{compactor, log, version};
 
 /// How long leadership may take to move when the leader stops.
 const TRANSFER_POLL: Duration = Duration::from_millis(10);
@@ -193,6 +194,7 @@ impl Running {
             inputs: inputs.clone(),
             fs,
             checkpoint_dir: dir.store(),
+            hashes: Arc::clone(&member.hashes),
             tick: config.heartbeat(),
             campaign_alone: config.initial_election_tick_advance,
         };
@@ -213,6 +215,8 @@ impl Running {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let versions = publish::cluster_version(Arc::clone(&self.member));
         let versions = tokio::spawn(versions);
+        let retention = self.config.auto_compaction().map_err(BootError::Bootstrap)?;
+        let compactions = tokio::spawn(compactor::run(Arc::clone(&self.member), retention));
         let (member, config) = (Arc::clone(&self.member), Arc::clone(&self.config));
         let serving = publish_and_serve(member, config, listeners.client);
         let mut serving = std::pin::pin!(serving);
@@ -229,6 +233,7 @@ impl Running {
             log::info!("received signal; shutting down", "signal" => name);
         }
         versions.abort();
+        compactions.abort();
         self.stop(network, &stop_peers).await;
         Ok(stopped_by.map(|(kind, _)| kind.as_raw_value()))
     }
@@ -298,7 +303,9 @@ async fn publish_and_serve(
         log::info!("serving client traffic insecurely; this is strongly discouraged!",
             "traffic" => "grpc+http", "address" => url.host_port());
     }
-    let services = Services { member: Arc::clone(&member), config: Arc::clone(&config) };
+    let quota = Arc::new(Quota::new(config.quota_bytes()));
+    quota.announce();
+    let services = Services { member: Arc::clone(&member), config: Arc::clone(&config), quota };
     let front = Front::new(services, &config);
     let network = Network::start(listeners, &front, network_threads())?;
     log::write(&config.serving_record(member.id));

@@ -33,6 +33,7 @@ use quoin_store::{Checkpoint, Store};
 use quoin_vfs::FileSystem;
 
 use crate::driver::log_thread::LogThread;
+use crate::hashes::Hashes;
 use crate::log;
 use crate::member::{Member, Waiter};
 
@@ -95,6 +96,8 @@ pub(crate) struct Parts {
     pub(crate) fs: Arc<dyn FileSystem>,
     /// Where checkpoints are written.
     pub(crate) checkpoint_dir: PathBuf,
+    /// Where hashes of compactions go.
+    pub(crate) hashes: Arc<Hashes>,
     /// The length of a tick.
     pub(crate) tick: Duration,
     /// Whether a member that is alone in its cluster may campaign at once.
@@ -315,6 +318,7 @@ impl Driver {
             Event::SendSnapshot(message, checkpoint) => {
                 self.parts.outside.send_snapshot(message, checkpoint);
             }
+            Event::Compacted(hash) => self.parts.hashes.compute(hash),
             Event::Fatal(reason) => die("failed to apply an entry", &reason),
         }
     }

@@ -15,12 +15,14 @@ use tonic::{Response, Status};
 
 use crate::config::Config;
 use crate::member::Member;
+use crate::quota::Quota;
 
 /// The handlers of all services of one member.
 #[derive(Clone, Debug)]
 pub(crate) struct Services {
     pub(crate) member: Arc<Member>,
     pub(crate) config: Arc<Config>,
+    pub(crate) quota: Arc<Quota>,
 }
 
 type Reply<T> = Result<Response<T>, Status>;

@@ -2,21 +2,24 @@
 //!
 //! In reading order: [`config`] and [`log`] (what the operator says and sees), [`boot`] (the way
 //! up and down), `driver` (the threads), `member` (the member as network tasks see it), `serve`,
-//! `grpc` and `http` (the client port), `peer` and `outside` (the other members), `publish` (what
-//! a member says about itself), [`version`].
+//! `grpc` and `http` (the client port), `quota` and `compactor` (how much is kept), `peer` and
+//! `outside` (the other members), `publish` (what a member says about itself), [`version`].
 //!
 //! Not here: consensus, replicated state, file formats.
 
 mod ask;
 pub mod boot;
+mod compactor;
 pub mod config;
 mod driver;
 mod grpc;
+mod hashes;
 mod http;
 pub mod log;
 mod member;
 mod outside;
 pub mod peer;
 mod publish;
+mod quota;
 mod serve;
 pub mod version;

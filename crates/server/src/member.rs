@@ -20,6 +20,7 @@ use quoin_store::{Applied, View};
 use tokio::sync::oneshot;
 
 use crate::driver::{INPUTS_MAX, Input};
+use crate::hashes::Hashes;
 
 /// Requests of clients that may wait for the consensus thread. The rest of its queue is for the
 /// peers, so that a flood of requests cannot cost the leader its heartbeats.
@@ -45,6 +46,8 @@ pub(crate) struct Member {
     pub(crate) id: u64,
     pub(crate) cluster_id: u64,
     pub(crate) limits: Limits,
+    /// What recent compactions left behind.
+    pub(crate) hashes: Arc<Hashes>,
     ids: RequestIds,
     inputs: SyncSender<Input>,
     requests: AtomicUsize,
@@ -75,6 +78,7 @@ impl Member {
             id,
             cluster_id,
             limits,
+            hashes: Arc::default(),
             ids,
             inputs,
             requests: AtomicUsize::new(0),

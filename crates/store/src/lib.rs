@@ -41,4 +41,4 @@ pub use membership::{
 };
 pub use revision::Revision;
 pub use store::{Applied, DEFAULT_MAX_LEARNERS, EntryData, Fatal, Reply, Store};
-pub use view::{Event, HashKv, View};
+pub use view::{CompactionHash, Event, HashKv, View};

@@ -21,7 +21,7 @@ use crate::alarm::Alarms;
 use crate::kv::Kv;
 use crate::lease::Leases;
 use crate::membership::{BadChange, Member, Membership};
-use crate::view::View;
+use crate::view::{CompactionHash, View};
 
 mod apply;
 mod request;
@@ -43,6 +43,8 @@ pub struct Store {
     pub(crate) membership: Arc<Membership>,
     pub(crate) applied: (u64, u64),
     max_learners: usize,
+    /// What the last compaction leaves behind, until it is taken.
+    compaction: Option<CompactionHash>,
 }
 
 /// What an entry carries.
@@ -146,6 +148,7 @@ impl Store {
             membership: Arc::default(),
             applied: (0, 0),
             max_learners: DEFAULT_MAX_LEARNERS,
+            compaction: None,
         }
     }
 
@@ -158,7 +161,7 @@ impl Store {
         applied: (u64, u64),
     ) -> Self {
         let (alarms, membership) = (Arc::new(alarms), Arc::new(membership));
-        Self { kv, leases, alarms, membership, applied, max_learners: DEFAULT_MAX_LEARNERS }
+        Self { kv, leases, alarms, membership, applied, ..Self::new() }
     }
 
     /// Sets how many learners the cluster may have. It decides what apply accepts, so all members
@@ -185,6 +188,7 @@ impl Store {
             revision: self.kv.revision,
             compacted: self.kv.compacted,
             size: self.kv.history.size(),
+            has_garbage: self.kv.has_garbage(),
             leases: self.leases.clone(),
             alarms: Arc::clone(&self.alarms),
             membership: Arc::clone(&self.membership),
@@ -192,11 +196,21 @@ impl Store {
         }
     }
 
+    /// Takes the hash that the last compaction leaves behind, if it was not taken yet.
+    pub fn take_compaction(&mut self) -> Option<CompactionHash> {
+        self.compaction.take()
+    }
+
     /// Collects garbage of compactions: looks at up to `limit` records and returns whether some
     /// are left. Entries do a little of it; this is for the time between them. It changes what the
     /// store holds in memory and nothing that can be seen.
     pub fn collect(&mut self, limit: usize) -> bool {
         self.kv.collect(limit)
+    }
+
+    /// Whether garbage of compactions is left.
+    pub fn has_garbage(&self) -> bool {
+        self.kv.has_garbage()
     }
 }
 

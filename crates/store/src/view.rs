@@ -19,7 +19,7 @@ use crate::revision::Revision;
 
 mod hash;
 
-pub use hash::HashKv;
+pub use hash::{CompactionHash, HashKv};
 
 /// The state after one entry. Cloning it copies pointers.
 #[derive(Clone)]
@@ -29,6 +29,7 @@ pub struct View {
     pub(crate) revision: i64,
     pub(crate) compacted: i64,
     pub(crate) size: usize,
+    pub(crate) has_garbage: bool,
     pub(crate) leases: Leases,
     pub(crate) alarms: Arc<Alarms>,
     pub(crate) membership: Arc<Membership>,
@@ -66,6 +67,11 @@ impl View {
     /// revisions take.
     pub fn size(&self) -> usize {
         self.size
+    }
+
+    /// Whether records are left that a compaction made unreachable.
+    pub fn has_garbage(&self) -> bool {
+        self.has_garbage
     }
 
     /// How many keys are live.

@@ -12,8 +12,7 @@ use super::url::Url;
 use super::validate::JOURNAL;
 
 /// Settings that stop the program when they differ from their defaults.
-const REFUSED: [&str; 31] = [
-    "auto-compaction-retention",
+const REFUSED: [&str; 30] = [
     "auto-tls",
     "cert-file",
     "client-cert-allowed-hostname",

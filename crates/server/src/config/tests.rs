@@ -980,7 +980,6 @@ fn what_cannot_be_honoured_is_named() {
         unsupported,
         [
             "--auth-token=jwt",
-            "--auto-compaction-retention=1",
             "--cert-file=c",
             "--force-new-cluster=true",
             "--listen-client-urls=https://127.0.0.1:1",

@@ -1,13 +1,15 @@
 //! The KV service.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use quoin_api::error::Error;
+use quoin_api::etcdserverpb::alarm_request::AlarmAction;
 use quoin_api::etcdserverpb::kv_server::Kv;
 use quoin_api::etcdserverpb::{
-    CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse,
-    InternalRaftRequest, PutRequest, PutResponse, RangeRequest, RangeResponse, RangeStreamResponse,
-    ResponseHeader, TxnRequest, TxnResponse,
+    AlarmRequest, AlarmType, CompactionRequest, CompactionResponse, DeleteRangeRequest,
+    DeleteRangeResponse, InternalRaftRequest, PutRequest, PutResponse, RangeRequest, RangeResponse,
+    RangeStreamResponse, ResponseHeader, TxnRequest, TxnResponse,
 };
 use quoin_store::{
     Reply as Applied, check_delete, check_put, check_range, check_range_stream, check_txn,
@@ -18,6 +20,11 @@ use tonic::{Request, Response, Status};
 
 use super::range_stream::RangeChunks;
 use super::{Reply, Services};
+use crate::log;
+use crate::quota::{Charge, put_cost, txn_cost};
+
+/// How often a physical compaction looks whether all it made unreachable is gone and hashed.
+const COLLECT_POLL: Duration = Duration::from_millis(10);
 
 #[tonic::async_trait]
 impl Kv for Services {
@@ -49,6 +56,7 @@ impl Kv for Services {
     async fn put(&self, request: Request<PutRequest>) -> Reply<PutResponse> {
         let request = request.into_inner();
         check_put(&request)?;
+        let _charge = self.charge(put_cost(&request)).await?;
         let internal = InternalRaftRequest { put: Some(request), ..Default::default() };
         match self.apply(internal).await? {
             Applied::Put(response) => self.respond(response, |r| &mut r.header),
@@ -79,6 +87,7 @@ impl Kv for Services {
             let response = self.member.view().txn_readonly(&request)?;
             return self.respond(response, |r| &mut r.header);
         }
+        let _charge = self.charge(txn_cost(&request)).await?;
         let internal = InternalRaftRequest { txn: Some(request), ..Default::default() };
         match self.apply(internal).await? {
             Applied::Txn(response) => self.respond(response, |r| &mut r.header),
@@ -88,9 +97,16 @@ impl Kv for Services {
 
     async fn compact(&self, request: Request<CompactionRequest>) -> Reply<CompactionResponse> {
         let request = request.into_inner();
+        let physical = request.physical;
         let internal = InternalRaftRequest { compaction: Some(request), ..Default::default() };
         match self.apply(internal).await? {
-            Applied::Compaction(response) => self.respond(response, |r| &mut r.header),
+            Applied::Compaction(response) => {
+                let is_done = || !self.member.view().has_garbage() && self.member.hashes.is_idle();
+                while physical && !is_done() {
+                    tokio::time::sleep(COLLECT_POLL).await;
+                }
+                self.respond(response, |r| &mut r.header)
+            }
             other => Err(unexpected(&other)),
         }
     }
@@ -100,6 +116,28 @@ impl Services {
     /// Proposes a request; returns what its entry returned when it was applied here.
     pub(super) async fn apply(&self, request: InternalRaftRequest) -> Result<Applied, Error> {
         self.member.propose(request).await?.result
+    }
+
+    /// Charges a write to the quota for as long as it is on its way. If it does not fit, the alarm
+    /// is raised, unless it is already.
+    pub(super) async fn charge(&self, cost: i64) -> Result<Charge<'_>, Error> {
+        let view = self.member.view();
+        if let Some(charge) = self.quota.admit(view.size(), cost) {
+            return Ok(charge);
+        }
+        let raised = view.alarms(AlarmType::Nospace);
+        if raised.iter().all(|alarm| alarm.member_id != self.member.id) {
+            let (member_id, alarm) = (self.member.id, AlarmType::Nospace.into());
+            let action = AlarmAction::Activate.into();
+            let alarm = Some(AlarmRequest { action, member_id, alarm });
+            let request = InternalRaftRequest { alarm, ..Default::default() };
+            // The write is refused whether or not the others hear of it: the next one tries again.
+            if let Err(error) = self.apply(request).await {
+                log::warn!("failed to raise the alarm", "alarm" => "NOSPACE",
+                    "error" => error.to_string());
+            }
+        }
+        Err(Error::NoSpace)
     }
 
     /// Fills the header of a response and sends it.

@@ -1,6 +1,7 @@
 //! The Maintenance service: status, alarms, hashes, leadership.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use quoin_api::error::Error;
@@ -11,7 +12,7 @@ use quoin_api::etcdserverpb::{
     HashResponse, InternalRaftRequest, MoveLeaderRequest, MoveLeaderResponse, SnapshotRequest,
     SnapshotResponse, StatusRequest, StatusResponse, alarm_request::AlarmAction,
 };
-use quoin_store::Reply as Applied;
+use quoin_store::{HashKv, Reply as Applied, View};
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
@@ -25,8 +26,6 @@ use crate::version;
 const TRANSFER_POLL: Duration = Duration::from_millis(10);
 /// The least that a store takes. etcdctl divides by the size, so it is never zero.
 const PAGE_BYTES: usize = 4096;
-/// The quota of a member whose quota is not set, as in etcd.
-const QUOTA_BYTES_DEFAULT: i64 = 2 << 30;
 
 #[tonic::async_trait]
 impl Maintenance for Services {
@@ -55,7 +54,6 @@ impl Maintenance for Services {
             .chain(view.alarms(AlarmType::None).iter().map(alarm_text))
             .collect();
         let bytes = i64::try_from(view.size().saturating_add(PAGE_BYTES)).unwrap_or(i64::MAX);
-        let quota = self.config.quota_backend_bytes;
         Ok(Response::new(StatusResponse {
             header: Some(self.member.header(view.revision())),
             version: version::ETCD_VERSION.to_owned(),
@@ -71,14 +69,18 @@ impl Maintenance for Services {
                 .member(self.member.id)
                 .is_some_and(|member| member.is_learner),
             storage_version: view.membership().version().map(storage_version).unwrap_or_default(),
-            db_size_quota: if quota == 0 { QUOTA_BYTES_DEFAULT } else { quota },
+            db_size_quota: self.config.quota_bytes(),
             downgrade_info: Some(DowngradeInfo::default()),
         }))
     }
 
     async fn hash_kv(&self, request: Request<HashKvRequest>) -> Reply<HashKvResponse> {
         let view = self.member.view();
-        let hash = view.hash_kv(request.into_inner().revision)?;
+        let revision = request.into_inner().revision;
+        let hash = match self.member.hashes.find(revision) {
+            Some(hash) => hash,
+            None => hash(&view, revision).await?,
+        };
         Ok(Response::new(HashKvResponse {
             header: Some(self.member.header(view.revision())),
             hash: hash.hash,
@@ -110,11 +112,14 @@ impl Maintenance for Services {
     }
 
     async fn defragment(&self, _: Request<DefragmentRequest>) -> Reply<DefragmentResponse> {
-        not_built("Defragment")
+        // Space is given back in the background; there is nothing to do by hand.
+        Ok(Response::new(DefragmentResponse { header: None }))
     }
 
     async fn hash(&self, _: Request<HashRequest>) -> Reply<HashResponse> {
-        not_built("Hash")
+        let view = self.member.view();
+        let hash = hash(&view, 0).await?.hash;
+        Ok(Response::new(HashResponse { header: Some(self.member.header(view.revision())), hash }))
     }
 
     type SnapshotStream =
@@ -127,6 +132,13 @@ impl Maintenance for Services {
     async fn downgrade(&self, _: Request<DowngradeRequest>) -> Reply<DowngradeResponse> {
         not_built("Downgrade")
     }
+}
+
+/// Hashes the changes up to a revision, off the thread that serves connections: it reads them all.
+async fn hash(view: &Arc<View>, revision: i64) -> Result<HashKv, Status> {
+    let view = Arc::clone(view);
+    let hash = tokio::task::spawn_blocking(move || view.hash_kv(revision));
+    Ok(hash.await.map_err(|error| Status::internal(error.to_string()))??)
 }
 
 /// Returns an alarm as etcd's status prints it, with its trailing space.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use quoin_api::etcdserverpb::AlarmType;
 use quoin_raft::NodeId;
-use quoin_store::View;
+use quoin_store::{CompactionHash, HashKv, View};
 
 use super::{Checked, Violation, ensure};
 use crate::model::Model;
@@ -17,6 +17,8 @@ const HASH_EVERY: i64 = 32;
 pub(crate) struct States {
     by_index: BTreeMap<u64, Glance>,
     hashes: BTreeMap<(i64, i64), u32>,
+    /// The hashes that compactions left behind, by their revision.
+    compactions: BTreeMap<i64, HashKv>,
 }
 
 /// What can be seen of a state at little cost.
@@ -67,6 +69,15 @@ impl States {
         let due = view.revision() / HASH_EVERY * HASH_EVERY;
         let passed = before.is_none_or(|before| before.revision() < due);
         if passed && due > 0 { self.hashed(member, view, due) } else { Ok(()) }
+    }
+
+    /// A member compacted: all members leave the same hash behind.
+    pub(crate) fn compacted(&mut self, member: NodeId, hash: &CompactionHash) -> Checked {
+        let hash = hash.compute().map_err(|error| error.message().to_owned())?;
+        let known = *self.compactions.entry(hash.hash_revision).or_insert(hash);
+        ensure(known == hash, || {
+            format!("the compaction of {member} left {hash:?}, that of another member {known:?}")
+        })
     }
 
     fn hashed(&mut self, member: NodeId, view: &View, revision: i64) -> Checked {

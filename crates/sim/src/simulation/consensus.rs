@@ -179,6 +179,7 @@ impl Simulation {
             Event::SendSnapshot(message, checkpoint) => {
                 self.send_snapshot(member, message, &checkpoint)
             }
+            Event::Compacted(hash) => self.states.compacted(self.members[member].id, &hash),
             Event::Fatal(reason) => Err(reason.into()),
         }
     }

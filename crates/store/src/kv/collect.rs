@@ -26,6 +26,11 @@ impl Kv {
         self.garbage = Some(Garbage { next, target });
     }
 
+    /// Whether some records are left to look at.
+    pub(crate) fn has_garbage(&self) -> bool {
+        self.garbage.is_some()
+    }
+
     /// Looks at up to `limit` records; true if some are left to look at. No reader can tell how
     /// often this was called.
     pub(crate) fn collect(&mut self, limit: usize) -> bool {

@@ -18,6 +18,7 @@ use super::request::{Problem, Request, read};
 use super::{Applied, COLLECT_PER_ENTRY, EntryData, Fatal, Reply, Store};
 use crate::kv::{Write, run_txn};
 use crate::membership::Downgrade;
+use crate::view::CompactionHash;
 
 impl Store {
     /// Applies the entry after the last one. After a [`Fatal`] the state is as before.
@@ -118,7 +119,9 @@ impl Store {
                 response.map(Reply::Txn)
             }
             Request::Compaction(request) => {
+                let before = self.view();
                 self.kv.compact(request.revision)?;
+                self.compaction = Some(CompactionHash::new(before, request.revision));
                 Ok(Reply::Compaction(CompactionResponse { header: self.header() }))
             }
             Request::LeaseGrant(request) => {

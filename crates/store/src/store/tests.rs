@@ -224,7 +224,8 @@ fn leases_end_with_their_keys() {
 
     let revision = store.view().revision();
     assert_eq!(revision_of(apply(&mut store, revoke_request(1))), revision + 1);
-    let events: Vec<_> = store.view().events_from(revision + 1).unwrap().map(Result::unwrap).collect();
+    let events: Vec<_> =
+        store.view().events_from(revision + 1).unwrap().map(Result::unwrap).collect();
     let deleted: Vec<_> =
         events.iter().map(|event| (event.revision.sub, &event.pair.key[..])).collect();
     assert_eq!(deleted, [(0, &b"a"[..]), (1, b"b"), (2, b"c")]);

@@ -26,6 +26,31 @@ pub struct HashKv {
     pub hash_revision: i64,
 }
 
+/// The hash that a compaction leaves behind, not computed yet: what lay between the compaction
+/// before and this one is still in the view. Members compare these hashes, because all of them
+/// compute them for the same revisions.
+#[derive(Debug)]
+pub struct CompactionHash {
+    /// The state before the compaction.
+    view: View,
+    /// The main revision that was compacted.
+    revision: i64,
+}
+
+impl CompactionHash {
+    pub(crate) fn new(view: View, revision: i64) -> Self {
+        Self { view, revision }
+    }
+
+    /// Computes the hash, which covers the changes up to the compacted revision as they were
+    /// before it. It reads all of them.
+    pub fn compute(&self) -> Result<HashKv, Error> {
+        let Self { view, revision } = self;
+        let keeps_nothing = view.sees_nothing(*revision) && !view.ends_with_deletion(*revision);
+        Ok(view.hash_up_to(*revision, keeps_nothing))
+    }
+}
+
 impl View {
     /// Hashes the changes up to main revision `revision`; 0 means all.
     pub fn hash_kv(&self, revision: i64) -> Result<HashKv, Error> {
@@ -36,7 +61,11 @@ impl View {
             return Err(Error::FutureRevision);
         }
         let at = if revision == 0 { self.revision } else { revision };
-        let empty = self.sees_nothing(at);
+        Ok(self.hash_up_to(at, self.sees_nothing(at)))
+    }
+
+    /// Hashes the changes up to main revision `at`, at which a reader sees nothing if `empty`.
+    fn hash_up_to(&self, at: i64, empty: bool) -> HashKv {
         let mut hash = crc32c::crc32c(TABLE);
         for record in self.history.iter_from(crate::Revision::first_of(0)) {
             if record.revision.main > at {
@@ -48,7 +77,7 @@ impl View {
                 hash = crc32c::crc32c_append(hash, &record.bytes);
             }
         }
-        Ok(HashKv { hash, compact_revision: self.compacted, hash_revision: at })
+        HashKv { hash, compact_revision: self.compacted, hash_revision: at }
     }
 
     /// Whether a reader at main revision `at` finds no key at all.
@@ -57,6 +86,17 @@ impl View {
             return self.index.count().live == 0;
         }
         !self.index.iter().any(|slot| slot.value().visible_at(at).is_some())
+    }
+
+    /// Whether a key was deleted exactly at main revision `at`: a compaction there keeps that.
+    fn ends_with_deletion(&self, at: i64) -> bool {
+        let records = self.history.iter_from(crate::Revision::first_of(at));
+        let mut at_revision = records.take_while(|record| record.revision.main == at);
+        at_revision.any(|record| {
+            let key = record::key(&record.bytes).expect("records in memory are canonical");
+            let newest = self.index.get(&key).and_then(|state| state.newest_at(at));
+            record.tombstone && newest.is_some_and(|change| change.revision == record.revision)
+        })
     }
 
     fn is_hashed(&self, record: &Record, at: i64, empty: bool) -> bool {
