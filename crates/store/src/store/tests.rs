@@ -21,6 +21,7 @@ use quoin_api::raftpb::ConfChange;
 use super::{Applied, EntryData, Fatal, Reply, Store};
 use crate::Member;
 
+mod exhaustive;
 mod model;
 mod random;
 

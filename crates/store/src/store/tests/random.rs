@@ -15,7 +15,7 @@ use crate::view::View;
 use quoin_api::etcdserverpb::Compare;
 
 #[derive(Clone, Debug)]
-enum Step {
+pub(super) enum Step {
     Put(PutRequest),
     Delete(DeleteRangeRequest),
     Txn(TxnRequest),
@@ -184,7 +184,7 @@ fn make_ends_literal(txn: &mut TxnRequest) {
     }
 }
 
-fn reload(store: &Store) -> Store {
+pub(super) fn reload(store: &Store) -> Store {
     let fs = MemFs::new();
     let dir = Path::new("/store");
     fs.create_dir_all(dir).unwrap();
@@ -192,7 +192,7 @@ fn reload(store: &Store) -> Store {
     Checkpoint::load_newest(&fs, dir).unwrap().unwrap().store
 }
 
-fn run(store: &mut Store, model: &mut Model, step: &Step) {
+pub(super) fn run(store: &mut Store, model: &mut Model, step: &Step) {
     match step.clone() {
         Step::Put(put) => {
             let expected = model.put(&put).map(Reply::Put);
@@ -240,7 +240,7 @@ fn run(store: &mut Store, model: &mut Model, step: &Step) {
 }
 
 /// Compares everything that a view shows.
-fn compare(view: &View, model: &Model) {
+pub(super) fn compare(view: &View, model: &Model) {
     assert_eq!(view.revision(), model.revision());
     assert_eq!(view.compact_revision(), model.compacted);
     assert_eq!(view.keys(), model.now().len());
