@@ -42,7 +42,7 @@ const ARROWS: &[(&str, MayUse)] = &[
 
 /// Crates that must not reach the network, not even through another crate.
 pub(super) const PURE: &[&str] =
-    &["quoin-node", "quoin-raft", "quoin-store", "quoin-vfs", "quoin-wal"];
+    &["quoin-bolt", "quoin-node", "quoin-raft", "quoin-store", "quoin-vfs", "quoin-wal"];
 
 /// External crates that bring a network or a runtime.
 const IMPURE: &[&str] = &["hyper", "tokio", "tonic"];
