@@ -49,7 +49,7 @@ mod decode;
 mod encode;
 mod files;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use encode::CheckpointStream;
 pub use files::ReceivedCheckpoint;
@@ -145,6 +145,14 @@ impl Checkpoint {
     /// Which checkpoint this will be.
     pub fn id(&self) -> CheckpointId {
         CheckpointId { index: self.view.applied.0 }
+    }
+
+    pub(crate) fn view(&self) -> &View {
+        &self.view
+    }
+
+    pub(crate) fn conf(&self) -> &ConfState {
+        &self.conf
     }
 
     /// The bytes of the file in pieces, for another member.

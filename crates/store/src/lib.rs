@@ -9,11 +9,13 @@
 //! The rooms, from the bottom up: `tree` (an ordered map that is shared while it changes),
 //! `index` (the changes of each key), `record` and `history` (the changes in their order), `kv`
 //! (the rules of etcd's key space), `lease`, `alarm`, `membership`, `check` (what a request may
-//! not ask), `view`, `store`, `checkpoint`.
+//! not ask), `view`, `store`, `checkpoint`,
+//! `bbolt` (the state as etcd's database file, both ways).
 //!
 //! Not here: Raft, the WAL, when a lease expires, who may do what.
 
 mod alarm;
+mod bbolt;
 mod check;
 mod checkpoint;
 mod history;
@@ -27,6 +29,7 @@ mod store;
 mod tree;
 mod view;
 
+pub use bbolt::{DbExport, DbImport, ExportError, ImportError, MembershipReplay};
 pub use check::{
     MAX_TXN_DEPTH, check_delete, check_put, check_range, check_range_stream, check_txn,
     is_txn_readonly, is_txn_serializable,

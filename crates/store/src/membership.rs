@@ -16,13 +16,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use quoin_api::error::Error;
 use quoin_api::raftpb::{ConfChange, ConfChangeType};
 
+use crate::checkpoint::ConfState;
+
 mod identity;
 mod json;
 #[cfg(test)]
 mod tests;
 
 pub use identity::{cluster_id, member_id};
-pub(crate) use json::read_attributes;
+pub(crate) use json::{read_attributes, read_member};
 
 /// One member.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -104,6 +106,15 @@ impl Membership {
     /// The IDs that were removed.
     pub fn removed(&self) -> impl Iterator<Item = u64> + '_ {
         self.removed.iter().copied()
+    }
+
+    /// Who votes and who learns.
+    pub(crate) fn conf(&self) -> ConfState {
+        let ids = |learners: bool| {
+            let members = self.members().filter(move |member| member.is_learner == learners);
+            members.map(|member| member.id).collect()
+        };
+        ConfState { voters: ids(false), learners: ids(true) }
     }
 
     /// The version that the cluster runs as, once it has agreed on one.
@@ -213,7 +224,7 @@ impl Change {
         let kind = ConfChangeType::try_from(change.r#type);
         let kind = kind.map_err(|_| BadChange::Kind(change.r#type))?;
         let described = || {
-            let (member, is_promote) = json::read_member(&change.context)?;
+            let (member, is_promote) = read_member(&change.context)?;
             match member.id == id {
                 true => Ok((member, is_promote)),
                 false => Err(BadChange::OtherMember { change: id, described: member.id }),

@@ -37,7 +37,7 @@ fn put(store: &mut Store, key: &str, value: &[u8], lease: i64) {
 }
 
 /// A store with something of everything.
-fn full_store() -> Store {
+pub(crate) fn full_store() -> Store {
     let mut store = Store::new();
     for id in [1_u64, 2] {
         let name = if id == 1 { "one" } else { "" };
@@ -75,7 +75,7 @@ fn conf() -> ConfState {
     ConfState { voters: vec![1, 3], learners: vec![4] }
 }
 
-fn check_same(found: &View, expected: &View) {
+pub(crate) fn check_same(found: &View, expected: &View) {
     assert_eq!(found.applied(), expected.applied());
     assert_eq!(found.revision(), expected.revision());
     assert_eq!(found.compact_revision(), expected.compact_revision());

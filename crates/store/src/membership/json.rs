@@ -36,7 +36,7 @@ struct Attributes {
 }
 
 /// Reads a member, and whether the change promotes it.
-pub(super) fn read_member(json: &[u8]) -> Result<(Member, bool), BadChange> {
+pub(crate) fn read_member(json: &[u8]) -> Result<(Member, bool), BadChange> {
     let row: Row =
         serde_json::from_slice(json).map_err(|error| BadChange::Context(error.to_string()))?;
     let Row { id, peer_urls, is_learner, name, client_urls, is_promote } = row;

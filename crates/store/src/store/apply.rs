@@ -14,10 +14,10 @@ use quoin_api::etcdserverpb::{
 };
 use quoin_api::raftpb::ConfChange;
 
-use super::request::{Problem, Request, read};
+use super::request::{Request, read, read_membership};
 use super::{Applied, COLLECT_PER_ENTRY, EntryData, Fatal, Reply, Store};
 use crate::kv::{Write, run_txn};
-use crate::membership::Downgrade;
+use crate::membership::{Downgrade, Membership};
 use crate::view::CompactionHash;
 
 impl Store {
@@ -39,35 +39,29 @@ impl Store {
     }
 
     fn apply_normal(&mut self, index: u64, entry: &Bytes) -> Result<Applied, Fatal> {
-        let (request_id, request) = read(entry).map_err(|problem| match problem {
-            Problem::Undecodable(reason) => Fatal::Undecodable { index, reason },
-            Problem::NotUnderstood(what) => Fatal::NotUnderstood { index, what },
-        })?;
+        let (request_id, request) = read(entry).map_err(|problem| problem.at(index))?;
         let result = match request {
-            Request::ClusterVersion(request) => {
-                let version = request.ver.parse().map_err(|()| {
-                    let what = format!("cluster version {:?}", request.ver);
-                    Fatal::NotUnderstood { index, what }
-                })?;
-                Arc::make_mut(&mut self.membership).version = Some(version);
-                Ok(Reply::None)
-            }
-            Request::MemberAttributes(request) => {
-                let attributes = request.member_attributes.unwrap_or_default();
-                let membership = Arc::make_mut(&mut self.membership);
-                let (name, urls) = (attributes.name, attributes.client_urls);
-                membership.set_attributes(request.member_id, name, urls);
-                Ok(Reply::None)
-            }
-            Request::Downgrade(request) => {
-                let target_version = request.enabled.then_some(request.ver);
-                Arc::make_mut(&mut self.membership).downgrade = Downgrade { target_version };
+            Request::ClusterVersion(_) | Request::MemberAttributes(_) | Request::Downgrade(_) => {
+                set_membership(Arc::make_mut(&mut self.membership), index, request)?;
                 Ok(Reply::None)
             }
             Request::Nothing => Ok(Reply::None),
             request => self.admit(&request).and_then(|()| self.run(request)),
         };
         Ok(Applied { request_id, result, conf_change: None })
+    }
+
+    /// Applies what an entry that is not empty says of the members, and nothing else in it.
+    pub(crate) fn apply_to_membership(
+        membership: &mut Membership,
+        index: u64,
+        entry: &Bytes,
+    ) -> Result<(), Fatal> {
+        match read_membership(entry) {
+            Ok(Some(request)) => set_membership(membership, index, request),
+            Ok(None) => Ok(()),
+            Err(problem) => Err(problem.at(index)),
+        }
     }
 
     /// Refuses what the alarms that are raised do not let through.
@@ -187,6 +181,39 @@ impl Store {
     fn header(&self) -> Option<ResponseHeader> {
         Some(ResponseHeader { revision: self.kv.revision, ..ResponseHeader::default() })
     }
+}
+
+/// Carries out a request that is about the members.
+fn set_membership(membership: &mut Membership, index: u64, request: Request) -> Result<(), Fatal> {
+    match request {
+        Request::ClusterVersion(request) => {
+            let version = request.ver.parse().map_err(|()| {
+                let what = format!("cluster version {:?}", request.ver);
+                Fatal::NotUnderstood { index, what }
+            })?;
+            membership.version = Some(version);
+        }
+        Request::MemberAttributes(request) => {
+            let attributes = request.member_attributes.unwrap_or_default();
+            let (name, urls) = (attributes.name, attributes.client_urls);
+            membership.set_attributes(request.member_id, name, urls);
+        }
+        Request::Downgrade(request) => {
+            let target_version = request.enabled.then_some(request.ver);
+            membership.downgrade = Downgrade { target_version };
+        }
+        Request::Nothing
+        | Request::Range(_)
+        | Request::Put(_)
+        | Request::DeleteRange(_)
+        | Request::Txn(_)
+        | Request::Compaction(_)
+        | Request::LeaseGrant(_)
+        | Request::LeaseRevoke(_)
+        | Request::LeaseCheckpoint(_)
+        | Request::Alarm(_) => {}
+    }
+    Ok(())
 }
 
 /// Whether some branch of a transaction puts a key.

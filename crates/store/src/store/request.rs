@@ -15,6 +15,7 @@ use quoin_api::membershippb::{
     Attributes, ClusterMemberAttrSetRequest, ClusterVersionSetRequest, DowngradeInfoSetRequest,
 };
 
+use super::Fatal;
 use crate::membership::read_attributes;
 
 /// What an entry asks for.
@@ -48,6 +49,28 @@ pub(super) fn read(entry: &Bytes) -> Result<(u64, Request), Problem> {
             Ok(request) => read_v2(request),
             Err(_) => Err(Problem::Undecodable(error.to_string())),
         },
+    }
+}
+
+/// Reads the request of an entry that is not empty if it is about the members.
+pub(super) fn read_membership(entry: &Bytes) -> Result<Option<Request>, Problem> {
+    let is_about_members = InternalRaftRequest::decode(entry.clone()).map(|envelope| {
+        envelope.v2.is_some()
+            || envelope.cluster_version_set.is_some()
+            || envelope.cluster_member_attr_set.is_some()
+            || envelope.downgrade_info_set.is_some()
+    });
+    // What is no envelope is a request of the v2 API.
+    if is_about_members.unwrap_or(true) { read(entry).map(|(_, r)| Some(r)) } else { Ok(None) }
+}
+
+impl Problem {
+    /// The problem as one with the entry at `index`.
+    pub(super) fn at(self, index: u64) -> Fatal {
+        match self {
+            Self::Undecodable(reason) => Fatal::Undecodable { index, reason },
+            Self::NotUnderstood(what) => Fatal::NotUnderstood { index, what },
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use quoin_vfs::{FileSystem, MemFs};
 
 use super::model::Model;
 use super::*;
+use crate::bbolt::DbImport;
 use crate::checkpoint::{Checkpoint, ConfState};
 use crate::view::View;
 use quoin_api::etcdserverpb::Compare;
@@ -26,6 +27,7 @@ pub(super) enum Step {
     Range(RangeRequest),
     Collect(usize),
     Reload,
+    ReloadDatabase,
     View,
 }
 
@@ -154,6 +156,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => a_range().prop_map(Step::Range),
         1 => (1_usize..9).prop_map(Step::Collect),
         1 => Just(Step::Reload),
+        1 => Just(Step::ReloadDatabase),
         1 => Just(Step::View),
     ]
 }
@@ -182,6 +185,19 @@ fn make_ends_literal(txn: &mut TxnRequest) {
             _ => {}
         }
     }
+}
+
+/// Writes the store to a file of etcd and reads it back.
+fn reload_database(store: &Store) -> Store {
+    let fs = MemFs::new();
+    let path = Path::new("db");
+    let export = store.checkpoint(ConfState::default()).export().unwrap();
+    let bytes: Result<Vec<Bytes>, _> = export.collect();
+    fs.create(path).unwrap().write_at(&bytes.unwrap().concat(), 0).unwrap();
+    let import = DbImport::read(&fs, path).unwrap();
+    let (index, term) = store.applied();
+    assert_eq!(import.index(), index);
+    import.into_loaded_with(term, store.membership().clone()).store
 }
 
 pub(super) fn reload(store: &Store) -> Store {
@@ -235,6 +251,7 @@ pub(super) fn run(store: &mut Store, model: &mut Model, step: &Step) {
             store.collect(limit);
         }
         Step::Reload => *store = reload(store),
+        Step::ReloadDatabase => *store = reload_database(store),
         Step::View => {}
     }
 }
@@ -285,7 +302,7 @@ proptest! {
         let mut views = Vec::new();
         for step in &steps {
             run(&mut store, &mut model, step);
-            if matches!(step, Step::View | Step::Reload) {
+            if matches!(step, Step::View | Step::Reload | Step::ReloadDatabase) {
                 compare(&store.view(), &model);
                 views.push((store.view(), model.clone()));
             }
@@ -297,5 +314,6 @@ proptest! {
             compare(&view, &model);
         }
         compare(&reload(&store).view(), &model);
+        compare(&reload_database(&store).view(), &model);
     }
 }

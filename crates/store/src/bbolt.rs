@@ -1,0 +1,70 @@
+//! The state as etcd's database file, both ways: what comes from an etcd and what goes to one.
+//!
+//! [`DbExport`] streams the file of a view, with a size that is known before the first byte;
+//! [`DbImport`] reads a file that an etcd 3.4 to 3.7 left, or another export. Both hold the same
+//! rows:
+//!
+//! | bucket | key | value |
+//! |---|---|---|
+//! | `alarm` | `AlarmMember` | empty |
+//! | `auth` | `authRevision` | 8 bytes, big endian |
+//! | | `authEnabled` | 1 if requests need a user |
+//! | `authRoles`, `authUsers` | name | role or user |
+//! | `cluster` | `clusterVersion` | `3.7.0` |
+//! | | `downgrade` | JSON: target version, enabled |
+//! | `key` | main revision (8), `_`, sub revision (8), `t` for a deletion | record |
+//! | `lease` | ID, 8 bytes, big endian | `Lease` |
+//! | `members` | ID in hexadecimal | JSON |
+//! | `members_removed` | ID in hexadecimal | `removed` |
+//! | `meta` | `consistent_index`, `term` | of the last entry applied; 8 bytes, big endian |
+//! | | `confState` | JSON: voters, learners |
+//! | | `scheduledCompactRev`, `finishedCompactRev` | a revision as in `key` |
+//! | | `storageVersion` | `3.7.0`; from 3.6 on |
+//!
+//! etcd 3.4 has neither `term` nor `confState`, and its rows of members may be newer than its
+//! index. Its members stand in the snapshot file beside the database, in the log after it, and
+//! are found by [`MembershipReplay`].
+//!
+//! Not here: the file format (`bolt`), which files a data-dir has, the log.
+
+mod export;
+mod import;
+mod replay;
+mod rows;
+#[cfg(test)]
+mod tests;
+
+pub use export::{DbExport, ExportError};
+pub use import::{DbImport, ImportError};
+pub use replay::MembershipReplay;
+
+const ALARM: &str = "alarm";
+const AUTH: &str = "auth";
+const AUTH_ROLES: &str = "authRoles";
+const AUTH_USERS: &str = "authUsers";
+const CLUSTER: &str = "cluster";
+const KEY: &str = "key";
+const LEASE: &str = "lease";
+const MEMBERS: &str = "members";
+const MEMBERS_REMOVED: &str = "members_removed";
+const META: &str = "meta";
+
+/// All buckets, in the order of the file.
+const BUCKETS: [&str; 10] =
+    [ALARM, AUTH, AUTH_ROLES, AUTH_USERS, CLUSTER, KEY, LEASE, MEMBERS, MEMBERS_REMOVED, META];
+
+const AUTH_ENABLED: &[u8] = b"authEnabled";
+const AUTH_REVISION: &[u8] = b"authRevision";
+const CLUSTER_VERSION: &[u8] = b"clusterVersion";
+const DOWNGRADE: &[u8] = b"downgrade";
+const CONSISTENT_INDEX: &[u8] = b"consistent_index";
+const TERM: &[u8] = b"term";
+const CONF_STATE: &[u8] = b"confState";
+const FINISHED_COMPACT: &[u8] = b"finishedCompactRev";
+const SCHEDULED_COMPACT: &[u8] = b"scheduledCompactRev";
+const STORAGE_VERSION: &[u8] = b"storageVersion";
+
+/// The first minor version of etcd 3 that writes down the version of its storage.
+const STORAGE_VERSION_SINCE: u64 = 6;
+/// The revision of users and roles before the first change of them.
+const FIRST_AUTH_REVISION: u64 = 1;

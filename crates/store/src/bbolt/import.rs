@@ -1,0 +1,370 @@
+//! From a database file to a store.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use prost::Message as _;
+use quoin_api::etcdserverpb::AlarmMember;
+use quoin_api::leasepb;
+use quoin_bolt::{BoltError, Bucket, Db, Pair};
+use quoin_vfs::FileSystem;
+
+use super::rows::{ConfStateRow, DowngradeRow};
+use super::{
+    ALARM, AUTH, AUTH_ENABLED, AUTH_ROLES, AUTH_USERS, CLUSTER, CLUSTER_VERSION, CONF_STATE,
+    CONSISTENT_INDEX, DOWNGRADE, FINISHED_COMPACT, KEY, LEASE, MEMBERS, MEMBERS_REMOVED, META,
+    SCHEDULED_COMPACT, STORAGE_VERSION, TERM,
+};
+use crate::alarm::Alarms;
+use crate::checkpoint::{ConfState, Loaded};
+use crate::history::History;
+use crate::index::{Change, Index, KeyState};
+use crate::kv::{FIRST_REVISION, Kv, NEVER_COMPACTED};
+use crate::lease::Leases;
+use crate::membership::{ClusterVersion, Downgrade, Membership, read_member};
+use crate::record;
+use crate::revision::Revision;
+use crate::store::Store;
+use crate::tree::{Builder, Entry};
+
+/// The newest minor version of etcd 3 whose files are understood.
+const NEWEST_MINOR: u64 = 7;
+/// Records that are looked at in one step of a compaction.
+const COLLECT_STEP: usize = 4096;
+
+/// A database file cannot be taken over.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// The file cannot be read or is damaged.
+    #[error(transparent)]
+    File(#[from] BoltError),
+    /// A row is not what etcd writes.
+    #[error("{path:?} has a bad row in bucket {bucket:?}: {reason}")]
+    Row {
+        /// The file.
+        path: PathBuf,
+        /// The bucket.
+        bucket: &'static str,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The file holds what this release would lose.
+    #[error("{path:?} cannot be taken over: {reason}")]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// What is in the way.
+        reason: String,
+    },
+}
+
+/// A database file that was read.
+pub struct DbImport {
+    kv: Kv,
+    leases: Leases,
+    alarms: Alarms,
+    membership: Membership,
+    index: u64,
+    /// Since etcd 3.5.
+    term: Option<u64>,
+    conf: Option<ConfState>,
+}
+
+impl DbImport {
+    /// Reads a file. It is refused as a whole if any part of it is wrong, or if it holds something
+    /// that this release cannot keep.
+    pub fn read(fs: &dyn FileSystem, path: &Path) -> Result<Self, ImportError> {
+        let db = Db::open(fs, path)?;
+        let source = Source { db: &db };
+        source.check_supported()?;
+        let meta = source.meta()?;
+        let mut leases = source.leases()?;
+        let kv = source.keys(&meta, &mut leases)?;
+        let (alarms, membership) = (source.alarms()?, source.membership()?);
+        let Meta { index, term, conf, .. } = meta;
+        Ok(Self { kv, leases, alarms, membership, index, term, conf })
+    }
+
+    /// Index of the last entry applied, or 0.
+    pub fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// Whether the file holds nothing that an entry has done.
+    pub fn is_empty(&self) -> bool {
+        self.index == 0 && self.kv.revision == FIRST_REVISION && self.membership.members.is_empty()
+    }
+
+    /// Term of the last entry applied, and who voted then; none if an etcd before 3.5 wrote the
+    /// file.
+    pub fn position(&self) -> Option<(u64, &ConfState)> {
+        self.term.zip(self.conf.as_ref())
+    }
+
+    /// The members as the file has them. If an etcd before 3.5 wrote it, they may be newer than
+    /// the index.
+    pub fn membership(&self) -> &Membership {
+        &self.membership
+    }
+
+    /// The store at the entry of the file; none if the file does not say which one that is.
+    pub fn into_loaded(self) -> Option<Loaded> {
+        let (term, conf) = self.term.zip(self.conf.clone())?;
+        Some(self.load(term, conf))
+    }
+
+    /// The store at the entry of the file, of which the caller found out more.
+    pub fn into_loaded_with(mut self, term: u64, membership: Membership) -> Loaded {
+        let conf = membership.conf();
+        self.membership = membership;
+        self.load(term, conf)
+    }
+
+    fn load(self, term: u64, conf: ConfState) -> Loaded {
+        let Self { kv, leases, alarms, membership, index, .. } = self;
+        let store = Store::restored(kv, leases, alarms, membership, (index, term));
+        Loaded { store, index, term, conf }
+    }
+}
+
+/// What the bucket `meta` says.
+struct Meta {
+    index: u64,
+    term: Option<u64>,
+    conf: Option<ConfState>,
+    compacted: i64,
+}
+
+/// What the index must know of a record.
+struct Row {
+    key: Bytes,
+    change: Change,
+    created: i64,
+    version: i64,
+    lease: i64,
+}
+
+/// The file that is being read.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    db: &'a Db,
+}
+
+impl<'a> Source<'a> {
+    fn bad(self, bucket: &'static str, reason: &'static str) -> ImportError {
+        ImportError::Row { path: self.db.path().to_owned(), bucket, reason }
+    }
+
+    fn unsupported(self, reason: impl Into<String>) -> ImportError {
+        ImportError::Unsupported { path: self.db.path().to_owned(), reason: reason.into() }
+    }
+
+    /// The rows of a bucket, which may be missing.
+    fn rows(
+        self,
+        bucket: &'static str,
+    ) -> Result<impl Iterator<Item = Result<Pair, BoltError>> + use<'a>, ImportError> {
+        let bucket = self.db.bucket(bucket.as_bytes())?;
+        Ok(bucket.map(|bucket: Bucket<'a>| bucket.pairs()).into_iter().flatten())
+    }
+
+    fn value(self, bucket: &'static str, key: &[u8]) -> Result<Option<Bytes>, ImportError> {
+        match self.db.bucket(bucket.as_bytes())? {
+            Some(bucket) => Ok(bucket.get(key)?),
+            None => Ok(None),
+        }
+    }
+
+    fn number(self, key: &[u8]) -> Result<Option<u64>, ImportError> {
+        let Some(value) = self.value(META, key)? else { return Ok(None) };
+        let bytes = value.as_ref().try_into().map_err(|_| self.bad(META, "not a number"))?;
+        Ok(Some(u64::from_be_bytes(bytes)))
+    }
+
+    fn version(
+        self,
+        bucket: &'static str,
+        key: &[u8],
+    ) -> Result<Option<ClusterVersion>, ImportError> {
+        let Some(value) = self.value(bucket, key)? else { return Ok(None) };
+        let version = std::str::from_utf8(&value).ok().and_then(|text| text.parse().ok());
+        version.ok_or_else(|| self.bad(bucket, "not a version")).map(Some)
+    }
+
+    /// Refuses what would be lost without a word.
+    fn check_supported(self) -> Result<(), ImportError> {
+        if self.db.bucket(KEY.as_bytes())?.is_none() {
+            return Err(self.unsupported("it is a bbolt file, but not a database of etcd"));
+        }
+        let version = self.version(META, STORAGE_VERSION)?;
+        if let Some(newer) = version.filter(|v| (v.major, v.minor) > (3, NEWEST_MINOR)) {
+            return Err(self.unsupported(format!("its storage version is {newer}")));
+        }
+        let enabled = self.value(AUTH, AUTH_ENABLED)?.is_some_and(|value| value.as_ref() == [1]);
+        if enabled {
+            return Err(self.unsupported(
+                "authentication is enabled, and this release would let everybody in; disable it \
+                 with the etcd that wrote the file, or stay with that etcd",
+            ));
+        }
+        for (bucket, what) in [(AUTH_USERS, "users"), (AUTH_ROLES, "roles")] {
+            if self.rows(bucket)?.next().transpose()?.is_some() {
+                return Err(self.unsupported(format!(
+                    "it has {what}, which this release does not keep; delete them with the etcd \
+                     that wrote the file, or stay with that etcd"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn meta(self) -> Result<Meta, ImportError> {
+        let conf = self.value(META, CONF_STATE)?.map(|value| self.conf(&value)).transpose()?;
+        // A compaction that was begun moved what clients see, so it counts also if it was not
+        // finished.
+        let finished = self.revision(FINISHED_COMPACT)?;
+        let compacted = finished.max(self.revision(SCHEDULED_COMPACT)?);
+        let index = self.number(CONSISTENT_INDEX)?.unwrap_or(0);
+        Ok(Meta { index, term: self.number(TERM)?, conf, compacted })
+    }
+
+    fn conf(self, value: &[u8]) -> Result<ConfState, ImportError> {
+        let row: ConfStateRow = serde_json::from_slice(value)
+            .map_err(|_| self.bad(META, "confState is not what etcd writes"))?;
+        let is_empty = |ids: &Option<Vec<u64>>| ids.as_ref().is_none_or(Vec::is_empty);
+        if !is_empty(&row.voters_outgoing) || !is_empty(&row.learners_next) {
+            return Err(self.bad(META, "confState is of a joint change, which no etcd makes"));
+        }
+        let (voters, learners) = (row.voters.unwrap_or_default(), row.learners.unwrap_or_default());
+        Ok(ConfState { voters, learners })
+    }
+
+    fn revision(self, key: &[u8]) -> Result<i64, ImportError> {
+        let Some(value) = self.value(META, key)? else { return Ok(NEVER_COMPACTED) };
+        let change = read_row_key(&value).ok_or_else(|| self.bad(META, "not a revision"))?;
+        Ok(change.revision.main)
+    }
+
+    fn leases(self) -> Result<Leases, ImportError> {
+        let mut leases = Leases::default();
+        for pair in self.rows(LEASE)? {
+            let Pair { key, value, .. } = pair?;
+            let lease =
+                leasepb::Lease::decode(value).map_err(|_| self.bad(LEASE, "not a lease"))?;
+            if key != lease.id.to_be_bytes().as_slice() || lease.id == 0 {
+                return Err(self.bad(LEASE, "a lease under another ID"));
+            }
+            leases.restore(lease.id, lease.ttl, lease.remaining_ttl);
+        }
+        Ok(leases)
+    }
+
+    fn keys(self, meta: &Meta, leases: &mut Leases) -> Result<Kv, ImportError> {
+        let mut history = History::default();
+        let mut rows = Vec::new();
+        let mut newest = FIRST_REVISION;
+        let mut last = Revision::default();
+        for pair in self.rows(KEY)? {
+            let Pair { key, value, .. } = pair?;
+            let change = read_row_key(&key).ok_or_else(|| self.bad(KEY, "not a revision"))?;
+            // A page is freed as a whole, so a record that shared it would keep all of it.
+            let bytes = Bytes::copy_from_slice(&value);
+            let decoded = record::decode(&bytes);
+            let pair = decoded.ok_or_else(|| self.bad(KEY, "a record that is not canonical"))?;
+            let Change { revision, tombstone } = change;
+            let is_bare = bytes == record::encode_tombstone(&pair.key);
+            if !(if tombstone { is_bare } else { pair.mod_revision == revision.main }) {
+                return Err(self.bad(KEY, "a record of another revision"));
+            }
+            if revision <= last || revision.main == 0 {
+                return Err(self.bad(KEY, "a record out of order"));
+            }
+            last = revision;
+            newest = newest.max(revision.main);
+            let (created, version, lease) = (pair.create_revision, pair.version, pair.lease);
+            rows.push(Row { key: pair.key, change, created, version, lease });
+            history.append(revision, tombstone, bytes);
+        }
+        let revision = newest.max(meta.compacted);
+        let mut kv = Kv::restored(build_index(rows, leases), history, revision, NEVER_COMPACTED);
+        if meta.compacted >= 0 {
+            kv.compact(meta.compacted).expect("the newest revision is not before it");
+            // What a compaction that was cut off has left.
+            while kv.collect(COLLECT_STEP) {}
+        }
+        Ok(kv)
+    }
+
+    fn alarms(self) -> Result<Alarms, ImportError> {
+        let mut alarms = Alarms::default();
+        for pair in self.rows(ALARM)? {
+            let alarm = AlarmMember::decode(pair?.key);
+            alarms.raise(alarm.map_err(|_| self.bad(ALARM, "not an alarm"))?);
+        }
+        Ok(alarms)
+    }
+
+    fn membership(self) -> Result<Membership, ImportError> {
+        let mut membership = Membership::default();
+        for pair in self.rows(MEMBERS)? {
+            let Pair { key, value, .. } = pair?;
+            let id = hex_id(&key).ok_or_else(|| self.bad(MEMBERS, "not an ID"))?;
+            let (member, _) = read_member(&value).map_err(|_| self.bad(MEMBERS, "not a member"))?;
+            if member.id != id {
+                return Err(self.bad(MEMBERS, "a member under another ID"));
+            }
+            membership.members.insert(id, member);
+        }
+        for pair in self.rows(MEMBERS_REMOVED)? {
+            let id = hex_id(&pair?.key).ok_or_else(|| self.bad(MEMBERS_REMOVED, "not an ID"))?;
+            membership.removed.insert(id);
+        }
+        membership.version = self.version(CLUSTER, CLUSTER_VERSION)?;
+        if let Some(value) = self.value(CLUSTER, DOWNGRADE)? {
+            let row: DowngradeRow = serde_json::from_slice(&value)
+                .map_err(|_| self.bad(CLUSTER, "a downgrade that is not what etcd writes"))?;
+            let target_version = row.enabled.then_some(row.target_version);
+            membership.downgrade = Downgrade { target_version };
+        }
+        Ok(membership)
+    }
+}
+
+/// Reads the key of a record; see [`Revision::row_key`].
+fn read_row_key(key: &[u8]) -> Option<Change> {
+    let tombstone = match key.len() {
+        17 => false,
+        18 if key[17] == b't' => true,
+        _ => return None,
+    };
+    let main = i64::from_be_bytes(*key.first_chunk()?);
+    let sub = u64::from_be_bytes(*key.get(9..)?.first_chunk()?);
+    // There must be a next one.
+    if key[8] != b'_' || !(0..i64::MAX).contains(&main) {
+        return None;
+    }
+    let revision = Revision { main, sub: u32::try_from(sub).ok()? };
+    Some(Change { revision, tombstone })
+}
+
+pub(super) fn hex_id(text: &[u8]) -> Option<u64> {
+    u64::from_str_radix(std::str::from_utf8(text).ok()?, 16).ok()
+}
+
+/// Builds the index from the records in the order of the history.
+fn build_index(mut rows: Vec<Row>, leases: &mut Leases) -> Index {
+    rows.sort_by(|left, right| left.key.cmp(&right.key));
+    let mut builder = Builder::new();
+    for changes in rows.chunk_by(|left, right| left.key == right.key) {
+        let mut state = KeyState::default();
+        for Row { change, created, version, lease, .. } in changes {
+            state.restore(*change, *created, *version, *lease);
+        }
+        let key = &changes[0].key;
+        if state.is_live() && state.lease != 0 {
+            leases.attach(state.lease, key);
+        }
+        builder.push(key.to_vec(), state);
+    }
+    builder.finish()
+}

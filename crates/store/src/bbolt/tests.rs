@@ -1,0 +1,285 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use bytes::Bytes;
+use prost::Message as _;
+use quoin_api::etcdserverpb::{CompactionRequest, InternalRaftRequest, PutRequest};
+use quoin_api::raftpb::ConfChange;
+use quoin_bolt::{Db, Layout, WriteError};
+use quoin_vfs::{FileSystem, MemFs};
+
+use super::{BUCKETS, DbImport, ImportError, MembershipReplay};
+use crate::checkpoint::tests::{check_same, full_store};
+use crate::{Checkpoint, ConfState, EntryData, Member, Store};
+
+type Rows = BTreeMap<(String, Vec<u8>), Vec<u8>>;
+
+fn path() -> &'static Path {
+    Path::new("db")
+}
+
+fn conf() -> ConfState {
+    ConfState { voters: vec![1, 3], learners: vec![4] }
+}
+
+fn bytes_of(checkpoint: &Checkpoint) -> Vec<u8> {
+    let export = checkpoint.export().unwrap();
+    let length = export.file_bytes();
+    let bytes = export.collect::<Result<Vec<Bytes>, _>>().unwrap().concat();
+    assert_eq!(bytes.len() as u64, length);
+    bytes
+}
+
+fn file(bytes: &[u8]) -> MemFs {
+    let fs = MemFs::new();
+    fs.create(path()).unwrap().write_at(bytes, 0).unwrap();
+    fs
+}
+
+fn import(rows: &Rows) -> Result<DbImport, ImportError> {
+    let names: Vec<&str> = BUCKETS.to_vec();
+    let lengths = rows.iter().map(|((bucket, key), value)| Ok((bucket, key.len(), value.len())));
+    let layout = Layout::of::<_, WriteError>(&names, lengths).unwrap();
+    let pairs = rows.iter().map(|((bucket, key), value)| {
+        Ok((bucket, Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)))
+    });
+    let bytes = layout.write::<_, WriteError>(pairs).collect::<Result<Vec<Bytes>, _>>();
+    DbImport::read(&file(&bytes.unwrap().concat()), path())
+}
+
+fn rows_of(bytes: &[u8]) -> Rows {
+    let fs = file(bytes);
+    let db = Db::open(&fs, path()).unwrap();
+    let mut rows = Rows::new();
+    for bucket in db.buckets() {
+        let (name, bucket) = bucket.unwrap();
+        let name = String::from_utf8(name.to_vec()).unwrap();
+        for pair in bucket.pairs().map(Result::unwrap) {
+            rows.insert((name.clone(), pair.key.to_vec()), pair.value.to_vec());
+        }
+    }
+    rows
+}
+
+fn row(bucket: &str, key: impl AsRef<[u8]>) -> (String, Vec<u8>) {
+    (bucket.to_owned(), key.as_ref().to_vec())
+}
+
+fn full_rows() -> Rows {
+    rows_of(&bytes_of(&full_store().checkpoint(conf())))
+}
+
+#[test]
+fn comes_back_as_it_was_written() {
+    let store = full_store();
+    let import = DbImport::read(&file(&bytes_of(&store.checkpoint(conf()))), path()).unwrap();
+    assert_eq!(import.position(), Some((2, &conf())));
+    assert!(!import.is_empty());
+    let loaded = import.into_loaded().unwrap();
+    assert_eq!((loaded.index, loaded.term), store.applied());
+    assert_eq!(loaded.conf, conf());
+    check_same(&loaded.store.view(), &store.view());
+}
+
+#[test]
+fn a_store_before_the_first_entry_is_empty() {
+    let import = DbImport::read(&file(&bytes_of(&Store::new().checkpoint(conf()))), path());
+    let import = import.unwrap();
+    assert!(import.is_empty());
+    assert_eq!((import.index(), import.position()), (0, None));
+}
+
+/// The rows as etcd 3.7 has them in its file after the same entries.
+#[test]
+fn rows_are_those_of_etcd() {
+    let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
+    let short = |value: &[u8]| text(&value[..value.len().min(90)]);
+    let rows = full_rows();
+    let shown: Vec<String> = rows
+        .iter()
+        .map(|((bucket, key), value)| format!("{bucket} {} = {}", text(key), short(value)))
+        .filter(|row| !row.contains("xxx"))
+        .collect();
+    let expected = [
+        r"alarm \x08\x01\x10\t = ",
+        r"auth authRevision = \x00\x00\x00\x00\x00\x00\x00\x01",
+        r"cluster clusterVersion = 3.7.0",
+        r#"cluster downgrade = {\"target-version\":\"3.7.0\",\"enabled\":true}"#,
+        r"key \x00\x00\x00\x00\x00\x00\x00\x03_\x00\x00\x00\x00\x00\x00\x00\x00 = \n\x01a\x10\x02\x18\x03 \x02*\x0120\x07",
+        r"key \x00\x00\x00\x00\x00\x00\x00\x05_\x00\x00\x00\x00\x00\x00\x00\x00 = \n\x01a\x10\x02\x18\x05 \x03*\x0130\xf9\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+        r"lease \x00\x00\x00\x00\x00\x00\x00\x07 = \x08\x07\x10<",
+        r"lease \xff\xff\xff\xff\xff\xff\xff\xf9 = \x08\xf9\xff\xff\xff\xff\xff\xff\xff\xff\x01\x10<",
+        r#"members 1 = {\"id\":1,\"peerURLs\":[\"http://h1:1\"],\"name\":\"one\"}"#,
+        r"members_removed 2 = removed",
+        r#"meta confState = {\"voters\":[1,3],\"learners\":[4],\"auto_leave\":false}"#,
+        r"meta consistent_index = \x00\x00\x00\x00\x00\x00\x00\r",
+        r"meta finishedCompactRev = \x00\x00\x00\x00\x00\x00\x00\x03_\x00\x00\x00\x00\x00\x00\x00\x00",
+        r"meta scheduledCompactRev = \x00\x00\x00\x00\x00\x00\x00\x03_\x00\x00\x00\x00\x00\x00\x00\x00",
+        r"meta storageVersion = 3.7.0",
+        r"meta term = \x00\x00\x00\x00\x00\x00\x00\x02",
+    ];
+    assert_eq!(shown, expected);
+}
+
+/// The view stays as it was while the store goes on.
+#[test]
+fn writing_goes_on_meanwhile() {
+    let mut store = full_store();
+    let before = store.view();
+    let mut export = store.checkpoint(conf()).export().unwrap();
+    let mut bytes = export.next().unwrap().unwrap().to_vec();
+    for n in 0..50 {
+        let key = Bytes::from(format!("k{n}"));
+        let put = Some(PutRequest { key, ..PutRequest::default() });
+        apply(&mut store, &InternalRaftRequest { put, ..Default::default() });
+    }
+    let compaction = Some(CompactionRequest { revision: 40, physical: false });
+    apply(&mut store, &InternalRaftRequest { compaction, ..Default::default() });
+    while store.collect(100) {}
+    bytes.extend(export.flat_map(Result::unwrap));
+    let loaded = DbImport::read(&file(&bytes), path()).unwrap().into_loaded().unwrap();
+    check_same(&loaded.store.view(), &before);
+}
+
+fn apply(store: &mut Store, request: &InternalRaftRequest) {
+    let entry = Bytes::from(request.encode_to_vec());
+    store.apply(store.applied().0 + 1, 2, EntryData::Normal(&entry)).unwrap();
+}
+
+fn revision_row(main: i64) -> Vec<u8> {
+    let mut row = main.to_be_bytes().to_vec();
+    row.extend([b'_', 0, 0, 0, 0, 0, 0, 0, 0]);
+    row
+}
+
+/// etcd notes a compaction when it begins and when it is done. One that a kill cut off has moved
+/// what clients see, so it must be finished, as etcd does when it starts.
+#[test]
+fn a_compaction_that_was_cut_off_is_finished() {
+    let mut store = full_store();
+    let mut rows = rows_of(&bytes_of(&store.checkpoint(conf())));
+    rows.insert(row("meta", "scheduledCompactRev"), revision_row(5));
+    let compaction = Some(CompactionRequest { revision: 5, physical: false });
+    apply(&mut store, &InternalRaftRequest { compaction, ..Default::default() });
+    let view = import(&rows).unwrap().into_loaded().unwrap().store.view();
+    assert_eq!(view.hash_kv(0), store.view().hash_kv(0));
+    assert_eq!(view.compact_revision(), 5);
+}
+
+/// A compaction of a deletion that was the newest change took the newest revision with it in
+/// etcd before 3.5.16, and the next write then took a revision for the second time.
+#[test]
+fn revisions_do_not_go_back() {
+    let mut rows = full_rows();
+    rows.insert(row("meta", "finishedCompactRev"), revision_row(9));
+    let view = import(&rows).unwrap().into_loaded().unwrap().store.view();
+    assert_eq!((view.revision(), view.compact_revision()), (9, 9));
+}
+
+fn check_refused(bucket: &str, key: &[u8], value: &[u8], expected: &str) {
+    let mut rows = full_rows();
+    rows.insert(row(bucket, key), value.to_vec());
+    let Err(error) = import(&rows) else { panic!("{bucket} {key:?} was taken") };
+    assert!(error.to_string().contains(expected), "{error}");
+}
+
+#[test]
+fn what_would_be_lost_is_refused() {
+    check_refused("auth", b"authEnabled", &[1], "authentication is enabled");
+    check_refused("authUsers", b"root", b"", "it has users");
+    check_refused("authRoles", b"root", b"", "it has roles");
+    check_refused("meta", b"storageVersion", b"3.8.0", "its storage version is 3.8.0");
+    let mut rows = full_rows();
+    rows.insert(row("auth", "authEnabled"), vec![0]);
+    import(&rows).unwrap();
+}
+
+#[test]
+fn rows_that_etcd_does_not_write_are_refused() {
+    check_refused("key", b"x", b"", "bucket \"key\": not a revision");
+    check_refused("key", &revision_row(-1), b"", "not a revision");
+    check_refused("key", &revision_row(i64::MAX), b"", "not a revision");
+    check_refused("key", &revision_row(7), b"\x0a\x01a\x18\x08", "another revision");
+    check_refused("key", &revision_row(7), b"\x18\x07\x0a\x01a", "not canonical");
+    let mut twice = revision_row(5);
+    twice.push(b't');
+    check_refused("key", &twice, b"\x0a\x01a", "out of order");
+    check_refused("lease", &[0; 8], b"\x08\x01", "a lease under another ID");
+    check_refused("lease", &[0, 0, 0, 0, 0, 0, 0, 1], b"\xff", "not a lease");
+    check_refused("members", b"zz", b"{}", "not an ID");
+    check_refused("members", b"5", b"{", "not a member");
+    check_refused("members", b"5", br#"{"id":6}"#, "a member under another ID");
+    check_refused("cluster", b"clusterVersion", b"3", "not a version");
+    check_refused("cluster", b"downgrade", b"x", "a downgrade");
+    check_refused("meta", b"consistent_index", b"1", "not a number");
+    check_refused("meta", b"confState", b"{", "confState is not");
+    check_refused("meta", b"confState", br#"{"voters_outgoing":[1]}"#, "joint");
+    check_refused("meta", b"finishedCompactRev", b"1", "not a revision");
+    check_refused("alarm", b"\xff", b"", "not an alarm");
+}
+
+const V2_STORE: &str = r#"{"Root":{"Path":"/","CreatedIndex":0,"ModifiedIndex":0,"Value":"",
+"ExpireTime":"0001-01-01T00:00:00Z","Children":{"0":{"Path":"/0","Children":{
+"members":{"Path":"/0/members","Children":{"6591da63e38e4ef6":{
+"Children":{
+"attributes":{"Value":"{\"name\":\"default\",\"clientURLs\":[\"http://127.0.0.9:2379\"]}"},
+"raftAttributes":{"Value":"{\"peerURLs\":[\"http://127.0.0.9:2380\"]}","Children":null}}},
+"a":{"Children":{"raftAttributes":{"Value":"{\"peerURLs\":[\"http://b\"],\"isLearner\":true}"}}}}},
+"removed_members":{"Children":{"7":{"Value":"removed"}}},
+"version":{"Path":"/0/version","Value":"3.4.0","Children":null}}},
+"1":{"Path":"/1","Value":"","Children":{}}}},
+"WatcherHub":{"EventHistory":null},"CurrentIndex":5,"Stats":{},"CurrentVersion":2}"#;
+
+#[test]
+fn members_come_from_the_v2_store_and_the_log() {
+    let mut replay = MembershipReplay::from_v2_store(V2_STORE.as_bytes()).unwrap();
+    let member = Member { id: 8, peer_urls: vec!["http://c".to_owned()], ..Member::default() };
+    let context = Bytes::from(member.to_json(Some(false)));
+    let add = ConfChange { node_id: 8, context, ..ConfChange::default() };
+    let add = Bytes::from(add.encode_to_vec());
+    let request = quoin_api::etcdserverpb::Request {
+        method: "PUT".to_owned(),
+        path: Bytes::from_static(b"/0/version"),
+        val: Bytes::from_static(b"3.5.0"),
+        ..Default::default()
+    };
+    let version = Bytes::from(request.encode_to_vec());
+    let put = Some(PutRequest { key: Bytes::from_static(b"a"), ..PutRequest::default() });
+    let put = InternalRaftRequest { put, ..Default::default() };
+    let put = Bytes::from(put.encode_to_vec());
+    let auth = Bytes::from_static(b"\xc2\x3e\x00");
+    replay.apply(6, EntryData::ConfChange(&add)).unwrap();
+    for (index, entry) in [(7, &version), (8, &put), (9, &auth), (10, &Bytes::new())] {
+        replay.apply(index, EntryData::Normal(entry)).unwrap();
+    }
+    let membership = replay.finish();
+    let conf = membership.conf();
+    assert_eq!(conf.voters, [8, 0x6591_da63_e38e_4ef6]);
+    assert_eq!(conf.learners, [10]);
+    assert!(membership.is_removed(7));
+    let first = membership.member(0x6591_da63_e38e_4ef6).unwrap();
+    assert_eq!((first.name.as_str(), first.client_urls.len()), ("default", 1));
+    assert_eq!(membership.version().unwrap().to_string(), "3.5.0");
+}
+
+#[test]
+fn what_a_v2_store_has_is_not_lost() {
+    let refused = |json: &str| MembershipReplay::from_v2_store(json.as_bytes()).unwrap_err();
+    let with_keys = V2_STORE.replace(
+        r#""1":{"Path":"/1","Value":"","Children":{}}"#,
+        r#""1":{"Path":"/1","Value":"","Children":{"foo":{"Path":"/1/foo","Value":"bar"}}}"#,
+    );
+    assert!(refused(&with_keys).contains("keys of the v2 API"));
+    assert!(refused("{").contains("cannot be read"));
+    assert!(refused(&V2_STORE.replace("3.4.0", "x")).contains("cluster version \"x\""));
+    assert!(refused(&V2_STORE.replace("\"a\":{", "\"z\":{")).contains("member \"z\""));
+    let mut replay = MembershipReplay::default();
+    let request = quoin_api::etcdserverpb::Request {
+        method: "PUT".to_owned(),
+        path: Bytes::from_static(b"/1/foo"),
+        ..Default::default()
+    };
+    let entry = Bytes::from(request.encode_to_vec());
+    let error = replay.apply(6, EntryData::Normal(&entry)).unwrap_err();
+    assert!(error.to_string().contains("v2 PUT /1/foo"), "{error}");
+}
