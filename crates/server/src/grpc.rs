@@ -8,6 +8,7 @@ mod cluster;
 mod kv;
 mod maintenance;
 mod range_stream;
+mod snapshot;
 
 use std::sync::Arc;
 

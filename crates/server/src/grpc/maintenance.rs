@@ -1,6 +1,5 @@
 //! The Maintenance service: status, alarms, hashes, leadership.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,14 +9,13 @@ use quoin_api::etcdserverpb::{
     AlarmMember, AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse,
     DowngradeInfo, DowngradeRequest, DowngradeResponse, HashKvRequest, HashKvResponse, HashRequest,
     HashResponse, InternalRaftRequest, MoveLeaderRequest, MoveLeaderResponse, SnapshotRequest,
-    SnapshotResponse, StatusRequest, StatusResponse, alarm_request::AlarmAction,
+    StatusRequest, StatusResponse, alarm_request::AlarmAction,
 };
 use quoin_store::{HashKv, Reply as Applied, View};
-use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 use super::kv::unexpected;
-use super::{Reply, Services, not_built};
+use super::{Reply, Services, not_built, snapshot};
 use crate::driver::Input;
 use crate::http::storage_version;
 use crate::version;
@@ -122,11 +120,11 @@ impl Maintenance for Services {
         Ok(Response::new(HashResponse { header: Some(self.member.header(view.revision())), hash }))
     }
 
-    type SnapshotStream =
-        Pin<Box<dyn Stream<Item = Result<SnapshotResponse, Status>> + Send + 'static>>;
+    type SnapshotStream = snapshot::Messages;
 
     async fn snapshot(&self, _: Request<SnapshotRequest>) -> Reply<Self::SnapshotStream> {
-        not_built("Snapshot")
+        let view = View::clone(&self.member.view());
+        Ok(Response::new(snapshot::send(view).await?))
     }
 
     async fn downgrade(&self, _: Request<DowngradeRequest>) -> Reply<DowngradeResponse> {
