@@ -46,7 +46,29 @@ pub struct Lease {
     keys: Tree<()>,
 }
 
+/// What an entry did to leases.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeaseChange {
+    /// A lease was granted.
+    Granted {
+        /// Its ID.
+        id: i64,
+        /// Its time to live, in seconds.
+        ttl_s: i64,
+    },
+    /// The lease with this ID is gone.
+    Revoked(i64),
+    /// The leader said what is left of leases: their IDs and the seconds, where 0 means all of
+    /// the time to live.
+    Checkpointed(Vec<(i64, i64)>),
+}
+
 impl Lease {
+    /// How many keys end with the lease.
+    pub fn key_count(&self) -> usize {
+        self.keys.count().total
+    }
+
     /// The keys that end with the lease, in order.
     pub fn keys(&self) -> impl Iterator<Item = Vec<u8>> + '_ {
         self.keys.iter().map(|slot| slot.key())

@@ -38,7 +38,7 @@ pub use checkpoint::{
     Checkpoint, CheckpointError, CheckpointId, CheckpointStream, ConfState, Loaded,
     ReceivedCheckpoint,
 };
-pub use lease::{Lease, MAX_LEASE_TTL_S};
+pub use lease::{Lease, LeaseChange, MAX_LEASE_TTL_S};
 pub use membership::{
     BadChange, ClusterVersion, Downgrade, Member, Membership, cluster_id, member_id,
 };

@@ -19,7 +19,7 @@ use quoin_api::raftpb::ConfChange;
 
 use crate::alarm::Alarms;
 use crate::kv::Kv;
-use crate::lease::Leases;
+use crate::lease::{Lease, LeaseChange, Leases};
 use crate::membership::{BadChange, Member, Membership};
 use crate::view::{CompactionHash, View};
 
@@ -65,6 +65,14 @@ pub struct Applied {
     pub result: Result<Reply, Error>,
     /// The change of members to hand to Raft, which goes to no member if it was refused.
     pub conf_change: Option<ConfChange>,
+    /// What the entry did to leases, for the member that counts their time.
+    pub lease_change: Option<LeaseChange>,
+}
+
+impl Applied {
+    pub(crate) fn new(request_id: u64, result: Result<Reply, Error>) -> Self {
+        Self { request_id, result, conf_change: None, lease_change: None }
+    }
 }
 
 /// The answer to a request. Of headers only the revision is filled; responses inside a transaction
@@ -178,6 +186,16 @@ impl Store {
     /// The members of the cluster.
     pub fn membership(&self) -> &Membership {
         &self.membership
+    }
+
+    /// The lease with an ID.
+    pub fn lease(&self, id: i64) -> Option<Lease> {
+        self.leases.get(id)
+    }
+
+    /// All leases by ID.
+    pub fn leases(&self) -> impl Iterator<Item = Lease> + '_ {
+        self.leases.iter_from(i64::MIN)
     }
 
     /// The state after the last entry applied, for readers.

@@ -9,14 +9,15 @@ use quoin_api::etcdserverpb::alarm_request::AlarmAction;
 use quoin_api::etcdserverpb::request_op::Request as Operation;
 use quoin_api::etcdserverpb::{
     AlarmMember, AlarmRequest, AlarmResponse, AlarmType, CompactionResponse,
-    LeaseCheckpointResponse, LeaseGrantResponse, LeaseRevokeResponse, RequestOp, ResponseHeader,
-    TxnRequest,
+    LeaseCheckpointRequest, LeaseCheckpointResponse, LeaseGrantRequest, LeaseGrantResponse,
+    LeaseRevokeRequest, LeaseRevokeResponse, RequestOp, ResponseHeader, TxnRequest,
 };
 use quoin_api::raftpb::ConfChange;
 
 use super::request::{Request, read, read_membership};
 use super::{Applied, COLLECT_PER_ENTRY, EntryData, Fatal, Reply, Store};
 use crate::kv::{Write, run_txn};
+use crate::lease::LeaseChange;
 use crate::membership::{Downgrade, Membership};
 use crate::view::CompactionHash;
 
@@ -27,9 +28,7 @@ impl Store {
             return Err(Fatal::OutOfOrder { index, applied: self.applied.0 });
         }
         let applied = match entry {
-            EntryData::Normal(entry) if entry.is_empty() => {
-                Applied { request_id: 0, result: Ok(Reply::None), conf_change: None }
-            }
+            EntryData::Normal(entry) if entry.is_empty() => Applied::new(0, Ok(Reply::None)),
             EntryData::Normal(entry) => self.apply_normal(index, entry)?,
             EntryData::ConfChange(entry) => self.apply_conf_change(index, entry)?,
         };
@@ -40,6 +39,7 @@ impl Store {
 
     fn apply_normal(&mut self, index: u64, entry: &Bytes) -> Result<Applied, Fatal> {
         let (request_id, request) = read(entry).map_err(|problem| problem.at(index))?;
+        let lease_change = lease_change(&request);
         let result = match request {
             Request::ClusterVersion(_) | Request::MemberAttributes(_) | Request::Downgrade(_) => {
                 set_membership(Arc::make_mut(&mut self.membership), index, request)?;
@@ -48,7 +48,8 @@ impl Store {
             Request::Nothing => Ok(Reply::None),
             request => self.admit(&request).and_then(|()| self.run(request)),
         };
-        Ok(Applied { request_id, result, conf_change: None })
+        let lease_change = lease_change.filter(|_| result.is_ok());
+        Ok(Applied { lease_change, ..Applied::new(request_id, result) })
     }
 
     /// Applies what an entry that is not empty says of the members, and nothing else in it.
@@ -175,7 +176,8 @@ impl Store {
         if result.is_err() {
             change.node_id = 0;
         }
-        Ok(Applied { request_id: change.id, result, conf_change: Some(change) })
+        let request_id = change.id;
+        Ok(Applied { conf_change: Some(change), ..Applied::new(request_id, result) })
     }
 
     fn header(&self) -> Option<ResponseHeader> {
@@ -214,6 +216,30 @@ fn set_membership(membership: &mut Membership, index: u64, request: Request) -> 
         | Request::Alarm(_) => {}
     }
     Ok(())
+}
+
+/// What a request does to leases if it succeeds.
+fn lease_change(request: &Request) -> Option<LeaseChange> {
+    match request {
+        Request::LeaseGrant(LeaseGrantRequest { id, ttl }) => {
+            Some(LeaseChange::Granted { id: *id, ttl_s: *ttl })
+        }
+        Request::LeaseRevoke(LeaseRevokeRequest { id }) => Some(LeaseChange::Revoked(*id)),
+        Request::LeaseCheckpoint(LeaseCheckpointRequest { checkpoints }) => {
+            let remaining = checkpoints.iter().map(|it| (it.id, it.remaining_ttl));
+            Some(LeaseChange::Checkpointed(remaining.collect()))
+        }
+        Request::ClusterVersion(_)
+        | Request::MemberAttributes(_)
+        | Request::Downgrade(_)
+        | Request::Nothing
+        | Request::Range(_)
+        | Request::Put(_)
+        | Request::DeleteRange(_)
+        | Request::Txn(_)
+        | Request::Compaction(_)
+        | Request::Alarm(_) => None,
+    }
 }
 
 /// Whether some branch of a transaction puts a key.

@@ -104,7 +104,7 @@ fn entries_come_one_after_another() {
     let gap = store.apply(2, 1, EntryData::Normal(&empty)).unwrap_err();
     assert_eq!(gap, Fatal::OutOfOrder { index: 2, applied: 0 });
     let first = store.apply(1, 3, EntryData::Normal(&empty)).unwrap();
-    assert_eq!(first, Applied { request_id: 0, result: Ok(Reply::None), conf_change: None });
+    assert_eq!(first, Applied::new(0, Ok(Reply::None)));
     assert_eq!(store.applied(), (1, 3));
     let again = store.apply(1, 3, EntryData::Normal(&empty)).unwrap_err();
     assert_eq!(again, Fatal::OutOfOrder { index: 1, applied: 1 });
