@@ -5,14 +5,16 @@
 //! messages to send, log work to make durable, answers for waiting clients, a new view to publish.
 //! The server gives it threads, sockets and a clock; the simulator gives it a seed.
 //!
-//! In reading order: [`node`] (the turn), `waiters` and `reads` (who waits for what), [`log_work`]
-//! (what must be durable before what is said), [`recover`] (from a data-dir to a node),
-//! [`request_id`], [`wire`] (raft messages as raftpb).
+//! In reading order: [`node`] (the turn), `waiters` and `reads` (who waits for what), `lessor` and
+//! `leases` (when leases end), [`log_work`] (what must be durable before what is said), [`recover`]
+//! (from a data-dir to a node), [`request_id`], [`wire`] (raft messages as raftpb).
 //!
 //! Not here: tokio, gRPC, TLS, the wall clock, the format of any file.
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
+mod leases;
+mod lessor;
 pub mod log_work;
 pub mod node;
 mod reads;
@@ -26,6 +28,8 @@ pub use quoin_raft as raft;
 /// The log crate, for those who give it a thread.
 pub use quoin_wal as wal;
 
+pub use leases::LeaseCall;
+pub use lessor::LeaseTime;
 pub use log_work::LogWork;
 pub use node::{Answer, Event, Failure, Node, Options, Status, Turn};
 pub use recover::{DataDir, RecoverError, Recovered};

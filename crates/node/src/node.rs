@@ -11,6 +11,7 @@
 //! - Everything that waits is bounded in number and has a deadline in ticks.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use quoin_raft::{
@@ -19,6 +20,8 @@ use quoin_raft::{
 };
 use quoin_store::{Applied, Checkpoint, CompactionHash, ConfState, EntryData, Store, View};
 
+use crate::leases::{Leases, Reader};
+use crate::lessor::{Clock, LeaseTime};
 use crate::reads::Reads;
 use crate::waiters::Waiters;
 use crate::{LogWork, RequestIds};
@@ -49,6 +52,8 @@ pub struct Options {
     pub election_ticks: u32,
     /// Ticks between heartbeats.
     pub heartbeat_ticks: u32,
+    /// The length of a tick, by which the time of leases is counted.
+    pub tick_ms: u64,
     /// Ticks until a waiting request is answered with a timeout.
     pub request_timeout_ticks: u64,
     /// Ticks until an unconfirmed read round is replaced.
@@ -66,6 +71,17 @@ pub struct Options {
     pub start_ms: u64,
 }
 
+impl Options {
+    /// Returns the shortest time to live of a lease, in seconds: one and a half election timeouts,
+    /// as in etcd, so that its holder can renew it after the leader has failed.
+    #[must_use]
+    pub fn min_lease_ttl_s(&self) -> i64 {
+        let ticks = u64::from(self.election_ticks).saturating_mul(3) / 2;
+        let seconds = ticks.saturating_mul(self.tick_ms).div_ceil(1000);
+        i64::try_from(seconds).unwrap_or(i64::MAX)
+    }
+}
+
 /// The answer to a waiting client.
 #[derive(Debug)]
 pub enum Answer {
@@ -73,6 +89,10 @@ pub enum Answer {
     Applied(Applied),
     /// A linearizable read may be served from the view published with this turn, or a later one.
     Readable,
+    /// The time of a lease, after a renewal all of it, or nothing if there is no such lease.
+    Lease(Option<LeaseTime>),
+    /// The leases, the one that ends first at the front.
+    Leases(Arc<[i64]>),
     /// The request has no answer. A failed write may still take effect.
     Failed(Failure),
 }
@@ -88,6 +108,8 @@ pub enum Failure {
     LeaderFailed,
     /// The leader changed before the read was confirmed.
     LeaderChanged,
+    /// Only the leader knows, and this is another member.
+    NotLeader,
     /// Too much is waiting already.
     Overloaded,
     /// The node stops.
@@ -151,18 +173,19 @@ pub struct Status {
 /// One member of the cluster. `W` is how a waiting client is found again.
 #[derive(Debug)]
 pub struct Node<W> {
-    options: Options,
-    raft: Raft,
-    store: Store,
-    now: u64,
+    pub(crate) options: Options,
+    pub(crate) raft: Raft,
+    pub(crate) store: Store,
+    pub(crate) now: u64,
     leader: NodeId,
     leader_since: u64,
     leader_reachable: bool,
     proposals: BTreeMap<u64, Bytes>,
     proposals_bytes: usize,
     waiters: Waiters<W>,
-    reads: Reads<W>,
-    answers: Vec<(W, Answer)>,
+    reads: Reads<Reader<W>>,
+    pub(crate) leases: Leases<W>,
+    pub(crate) answers: Vec<(W, Answer)>,
     incoming: Vec<(SnapshotMeta, Store)>,
     retained: VecDeque<usize>,
     retained_bytes: usize,
@@ -187,8 +210,10 @@ impl<W> Node<W> {
     #[must_use]
     pub fn new(options: Options, raft: Raft, store: Store) -> Self {
         let last_index = Index(store.applied().0);
+        let clock = Clock::new(options.tick_ms, options.min_lease_ttl_s());
         Self {
             reads: Reads::new(RequestIds::new(options.id, options.start_ms).next()),
+            leases: Leases::new(clock),
             options,
             raft,
             store,
@@ -228,12 +253,25 @@ impl<W> Node<W> {
 
     /// Asks for the permission of a linearizable read.
     pub fn read(&mut self, waiter: W) {
+        self.push_read(Reader::Client(waiter));
+    }
+
+    pub(crate) fn push_read(&mut self, reader: Reader<W>) {
         if self.reads.len() >= READS_WAITING_MAX {
-            self.answers.push((waiter, Answer::Failed(Failure::Overloaded)));
+            self.fail_read(reader, Failure::Overloaded);
             return;
         }
         let deadline = self.now.saturating_add(self.options.request_timeout_ticks);
-        self.reads.push(deadline, waiter);
+        self.reads.push(deadline, reader);
+    }
+
+    fn fail_read(&mut self, reader: Reader<W>, failure: Failure) {
+        match reader {
+            Reader::Client(waiter) | Reader::Lease(_, waiter) => {
+                self.answers.push((waiter, Answer::Failed(failure)));
+            }
+            Reader::Lessor(term) => self.lessor_unconfirmed(term),
+        }
     }
 
     /// Takes a message from a peer.
@@ -283,9 +321,10 @@ impl<W> Node<W> {
             };
             self.answers.push((waiter, Answer::Failed(failure)));
         }
-        for waiter in self.reads.take_expired(self.now) {
-            self.answers.push((waiter, Answer::Failed(Failure::Timeout)));
+        for reader in self.reads.take_expired(self.now) {
+            self.fail_read(reader, Failure::Timeout);
         }
+        self.tick_leases();
     }
 
     /// Takes note that the log is durable up to the work with this number.
@@ -329,9 +368,11 @@ impl<W> Node<W> {
 
     /// Fails everyone who waits: the node stops.
     pub fn stop(&mut self) -> Vec<(W, Answer)> {
+        for reader in self.reads.take_all() {
+            self.fail_read(reader, Failure::Stopped);
+        }
         let mut answers = std::mem::take(&mut self.answers);
-        let reads = self.reads.take_all();
-        let waiters = self.waiters.drain().chain(reads);
+        let waiters = self.waiters.drain().chain(self.leases.take_all());
         answers.extend(waiters.map(|waiter| (waiter, Answer::Failed(Failure::Stopped))));
         answers
     }
@@ -346,6 +387,12 @@ impl<W> Node<W> {
             applied: self.applied(),
             is_leader: self.raft.role() == Role::Leader,
         }
+    }
+
+    /// Returns the settings.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.options
     }
 
     /// Returns the consensus core, for inspection.
@@ -377,6 +424,7 @@ impl<W> Node<W> {
         self.hand_over();
         let committed = self.consensus_turn(&mut turn);
         self.apply_turn(committed, &mut turn);
+        turn.answers.append(&mut self.answers);
         turn.idle &= turn.answers.is_empty() && turn.events.is_empty();
         turn
     }
@@ -394,6 +442,7 @@ impl<W> Node<W> {
                 self.proposals_bytes = 0;
             }
         }
+        self.propose_for_leases();
         let retry_at = self.now + self.options.read_retry_ticks;
         let retried = self.reads.retry_rounds(self.now, retry_at);
         let started = self.reads.start_round(retry_at);
@@ -444,8 +493,8 @@ impl<W> Node<W> {
             return;
         }
         self.leader_since = self.now;
-        for waiter in self.reads.take_unconfirmed() {
-            turn.answers.push((waiter, Answer::Failed(Failure::LeaderChanged)));
+        for reader in self.reads.take_unconfirmed() {
+            self.fail_read(reader, Failure::LeaderChanged);
         }
     }
 
@@ -507,8 +556,17 @@ impl<W> Node<W> {
         } else if std::mem::take(&mut self.collected) {
             turn.view = Some(self.store.view());
         }
-        let readable = self.reads.take_ready(applied);
-        turn.answers.extend(readable.into_iter().map(|waiter| (waiter, Answer::Readable)));
+        self.check_leadership();
+        for reader in self.reads.take_ready(applied) {
+            match reader {
+                Reader::Client(waiter) => turn.answers.push((waiter, Answer::Readable)),
+                Reader::Lease(call, waiter) => self.serve_lease(call, waiter),
+                Reader::Lessor(term) => {
+                    self.lessor_confirmed(term);
+                    turn.idle = false;
+                }
+            }
+        }
     }
 
     /// Applies one entry. An error is the reason why this member must stop.
@@ -529,6 +587,7 @@ impl<W> Node<W> {
         if let Some(change) = applied.conf_change.take() {
             self.apply_conf_change(&change, turn);
         }
+        self.applied_to_leases(entry, &applied);
         if let Some(waiter) = self.waiters.take(applied.request_id) {
             turn.answers.push((waiter, Answer::Applied(applied)));
         }

@@ -216,6 +216,7 @@ fn follower() -> (Node<u32>, Wal) {
         id: NodeId(1),
         election_ticks: 10,
         heartbeat_ticks: 1,
+        tick_ms: 100,
         request_timeout_ticks: 70,
         read_retry_ticks: 5,
         snapshot_count: 10_000,

@@ -118,6 +118,9 @@ impl Simulation {
                 }
                 self.serve(member, number)
             }
+            Answer::Lease(_) | Answer::Leases(_) => {
+                Err(format!("request {number} is not about a lease").into())
+            }
             Answer::Failed(failure) => self.failed(member, number, failure),
         }
     }
@@ -211,6 +214,7 @@ impl Simulation {
             Failure::Timeout => "timeout",
             Failure::LeaderFailed => "leader failed",
             Failure::LeaderChanged => "leader changed",
+            Failure::NotLeader => "not leader",
             Failure::Overloaded => "overloaded",
             Failure::Stopped => "stopped",
         };

@@ -10,7 +10,7 @@ use quoin_store::Checkpoint;
 use quoin_vfs::{CrashMode, Fault, FaultFs, FileSystem};
 use quoin_wal::SpareJob;
 
-use super::{Happening, Inside, Note, Simulation, data_dir};
+use super::{Happening, Inside, Note, Simulation, TICK, data_dir};
 use crate::check::{Checked, Violation};
 use crate::coverage::Mark;
 use crate::member::Process;
@@ -307,6 +307,7 @@ impl Simulation {
             id: self.members[member].id,
             election_ticks,
             heartbeat_ticks: 1,
+            tick_ms: TICK / MS,
             request_timeout_ticks,
             read_retry_ticks,
             snapshot_count,
