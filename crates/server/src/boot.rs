@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use crate::config::{Config, Url};
 use crate::driver::{self, INPUTS_MAX, Input, Parts, Threads};
 use crate::grpc::Services;
+use crate::lease::Leases;
 use crate::member::{Limits, Member, Waiter};
 use crate::outside::Peers;
 use crate::peer::{self, Transport};
@@ -122,6 +123,7 @@ fn recover_member(
         id: bootstrap.metadata.node,
         election_ticks: ticks,
         heartbeat_ticks: 1,
+        tick_ms: u64::try_from(config.heartbeat().as_millis()).unwrap_or(u64::MAX),
         request_timeout_ticks: request_timeout_ticks(config),
         read_retry_ticks: ticks_of(config, READ_RETRY),
         snapshot_count: config.snapshot_count,
@@ -178,8 +180,11 @@ impl Running {
     ) -> Result<Self, BootError> {
         let Recovered { node, wal, metadata, .. } = recovered;
         let (inputs, receiver) = mpsc::sync_channel(INPUTS_MAX);
-        let limits =
-            Limits { request_bytes: config.max_request_bytes, txn_ops: config.max_txn_ops };
+        let limits = Limits {
+            request_bytes: config.max_request_bytes,
+            txn_ops: config.max_txn_ops,
+            min_lease_ttl_s: node.options().min_lease_ttl_s(),
+        };
         let ids = RequestIds::new(metadata.node, now_ms());
         let view = node.store().view();
         let identity = (metadata.node.0, metadata.cluster);
@@ -218,7 +223,15 @@ impl Running {
         let retention = self.config.auto_compaction().map_err(BootError::Bootstrap)?;
         let compactions = tokio::spawn(compactor::run(Arc::clone(&self.member), retention));
         let (member, config) = (Arc::clone(&self.member), Arc::clone(&self.config));
-        let serving = publish_and_serve(member, config, listeners.client);
+        let leases = Leases::new(
+            Arc::clone(&member),
+            Arc::clone(&self.transport),
+            config.heartbeat() * u32::try_from(request_timeout_ticks(&config)).unwrap_or(u32::MAX),
+        );
+        let quota = Arc::new(Quota::new(config.quota_bytes()));
+        quota.announce();
+        let services = Services { member, config, leases, quota };
+        let serving = publish_and_serve(services, listeners.client);
         let mut serving = std::pin::pin!(serving);
         let mut network = None;
         let stopped_by = loop {
@@ -292,10 +305,10 @@ impl Running {
 
 /// Publishes this member through the log and opens the client port.
 async fn publish_and_serve(
-    member: Arc<Member>,
-    config: Arc<Config>,
+    services: Services,
     listeners: Vec<TcpListener>,
 ) -> Result<Network, BootError> {
+    let Services { member, config, .. } = services.clone();
     let urls: Vec<String> = config.advertise_client_urls.iter().map(Url::to_string).collect();
     publish::attributes(&member, &config.name, &urls).await;
     log::info!("ready to serve client requests");
@@ -303,9 +316,6 @@ async fn publish_and_serve(
         log::info!("serving client traffic insecurely; this is strongly discouraged!",
             "traffic" => "grpc+http", "address" => url.host_port());
     }
-    let quota = Arc::new(Quota::new(config.quota_bytes()));
-    quota.announce();
-    let services = Services { member: Arc::clone(&member), config: Arc::clone(&config), quota };
     let front = Front::new(services, &config);
     let network = Network::start(listeners, &front, network_threads())?;
     log::write(&config.serving_record(member.id));

@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use quoin_node::raft::{Message, NodeId, SnapshotMeta, StepError};
 use quoin_node::wal::Wal;
-use quoin_node::{Event, LogWork, Node, Turn};
+use quoin_node::{Event, LeaseCall, LogWork, Node, Turn};
 use quoin_store::{Checkpoint, Store};
 use quoin_vfs::FileSystem;
 
@@ -54,6 +54,8 @@ pub(crate) enum Input {
     Propose { id: u64, data: Bytes, waiter: Waiter },
     /// A linearizable read to confirm.
     Read(Waiter),
+    /// A question about leases.
+    Lease(LeaseCall, Waiter),
     /// A message from a peer.
     Message(Message),
     /// The state that a leader sent, with the message that announced it.
@@ -228,6 +230,10 @@ impl Driver {
             Input::Read(waiter) => {
                 self.parts.member.request_taken(0);
                 self.node.read(waiter);
+            }
+            Input::Lease(call, waiter) => {
+                self.parts.member.request_taken(0);
+                self.node.lease(call, waiter);
             }
             Input::Message(message) => self.step(|node| node.step(message)),
             Input::Snapshot(message, store) => {

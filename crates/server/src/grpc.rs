@@ -6,6 +6,7 @@
 pub(crate) mod call;
 mod cluster;
 mod kv;
+mod lease;
 mod maintenance;
 mod range_stream;
 mod snapshot;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use tonic::{Response, Status};
 
 use crate::config::Config;
+use crate::lease::Leases;
 use crate::member::Member;
 use crate::quota::Quota;
 
@@ -24,6 +26,7 @@ pub(crate) struct Services {
     pub(crate) member: Arc<Member>,
     pub(crate) config: Arc<Config>,
     pub(crate) quota: Arc<Quota>,
+    pub(crate) leases: Leases,
 }
 
 type Reply<T> = Result<Response<T>, Status>;

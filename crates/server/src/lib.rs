@@ -1,9 +1,9 @@
 //! The etcd process: configuration, gRPC, HTTP, peer transport, threads.
 //!
 //! In reading order: [`config`] and [`log`] (what the operator says and sees), [`boot`] (the way
-//! up and down), `driver` (the threads), `member` (the member as network tasks see it), `serve`,
-//! `grpc` and `http` (the client port), `quota` and `compactor` (how much is kept), `peer` and
-//! `outside` (the other members), `publish` (what a member says about itself), [`version`].
+//! up and down), `driver` (the threads), `member` (the member as network tasks see it), `lease`,
+//! `serve`, `grpc` and `http` (the client port), `quota` and `compactor` (how much is kept), `peer`
+//! and `outside` (the other members), `publish` (what a member says about itself), [`version`].
 //!
 //! Not here: consensus, replicated state, file formats.
 
@@ -15,6 +15,7 @@ mod driver;
 mod grpc;
 mod hashes;
 mod http;
+mod lease;
 pub mod log;
 mod member;
 mod outside;

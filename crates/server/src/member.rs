@@ -15,7 +15,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use quoin_api::error::Error;
 use quoin_api::etcdserverpb::{InternalRaftRequest, RequestHeader, ResponseHeader};
-use quoin_node::{Answer, Failure, RequestIds, Status};
+use quoin_node::{Answer, Failure, LeaseCall, RequestIds, Status};
 use quoin_store::{Applied, View};
 use tokio::sync::oneshot;
 
@@ -38,6 +38,8 @@ pub(crate) struct Limits {
     pub(crate) request_bytes: usize,
     /// Operations in each list of a transaction.
     pub(crate) txn_ops: usize,
+    /// Seconds that a lease lives at least.
+    pub(crate) min_lease_ttl_s: i64,
 }
 
 /// The running member.
@@ -159,7 +161,9 @@ impl Member {
         match answer.await {
             Ok(Answer::Applied(applied)) => Ok(applied),
             Ok(Answer::Failed(failure)) => Err(error_of(failure)),
-            Ok(Answer::Readable) | Err(_) => Err(Error::Stopped),
+            Ok(Answer::Readable | Answer::Lease(_) | Answer::Leases(_)) | Err(_) => {
+                Err(Error::Stopped)
+            }
         }
     }
 
@@ -170,7 +174,37 @@ impl Member {
         match answer.await {
             Ok(Answer::Readable) => Ok(()),
             Ok(Answer::Failed(failure)) => Err(error_of(failure)),
-            Ok(Answer::Applied(_)) | Err(_) => Err(Error::Stopped),
+            Ok(Answer::Applied(_) | Answer::Lease(_) | Answer::Leases(_)) | Err(_) => {
+                Err(Error::Stopped)
+            }
+        }
+    }
+
+    /// Asks about leases, of which only the leader can tell.
+    pub(crate) async fn lease(&self, call: LeaseCall) -> Result<Answer, Failure> {
+        let (waiter, answer) = oneshot::channel();
+        let queued = self.request(Input::Lease(call, waiter), 0);
+        queued.map_err(|error| match error {
+            Error::TooManyRequests => Failure::Overloaded,
+            _ => Failure::Stopped,
+        })?;
+        match answer.await {
+            Ok(Answer::Failed(failure)) => Err(failure),
+            Ok(answer) => Ok(answer),
+            Err(_) => Err(Failure::Stopped),
+        }
+    }
+
+    /// Returns an ID for a lease whose client has not chosen one: positive, and unlike those that
+    /// other members return.
+    pub(crate) fn new_lease_id(&self) -> i64 {
+        loop {
+            let id = self.ids.next() & (u64::MAX >> 1);
+            if let Ok(id) = i64::try_from(id)
+                && id != 0
+            {
+                return id;
+            }
         }
     }
 
@@ -200,12 +234,14 @@ impl Member {
     }
 }
 
-fn error_of(failure: Failure) -> Error {
+/// Returns how a failure is told to clients.
+pub(crate) fn error_of(failure: Failure) -> Error {
     match failure {
         Failure::NeverProposed => Error::ContextDeadlineExceeded,
         Failure::Timeout => Error::Timeout,
         Failure::LeaderFailed => Error::TimeoutLeaderFailed,
         Failure::LeaderChanged => Error::LeaderChanged,
+        Failure::NotLeader => Error::NotPrimaryLessor,
         Failure::Overloaded => Error::TooManyRequests,
         Failure::Stopped => Error::Stopped,
     }

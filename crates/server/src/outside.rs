@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quoin_api::error::Error;
+use quoin_api::etcdserverpb::LeaseTimeToLiveResponse;
 use quoin_api::raftpb;
 use quoin_node::DataDir;
 use quoin_node::raft::{Body, EntryId, Message, NodeId};
@@ -20,9 +21,12 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::driver::{Input, Outside};
 use crate::http::versions;
+use crate::lease;
 use crate::log;
 use crate::member::Member;
-use crate::peer::{BoxFuture, Inbound, Rejected, SnapshotBody, Transport};
+use crate::peer::{
+    BoxFuture, Inbound, LeaseQuestion, LeaseRefusal, Rejected, SnapshotBody, Transport,
+};
 
 /// Chunks of a snapshot that may wait for the network, and for the disk at the other end.
 const SNAPSHOT_CHUNKS: usize = 16;
@@ -205,6 +209,14 @@ impl Inbound for Peers {
             })
             .collect();
         serde_json::to_string(&listed).expect("numbers and strings have a JSON form")
+    }
+
+    fn lease(
+        &self,
+        question: LeaseQuestion,
+    ) -> BoxFuture<Result<Option<LeaseTimeToLiveResponse>, LeaseRefusal>> {
+        let member = Arc::clone(&self.member);
+        Box::pin(async move { lease::answer_peer(&member, question).await })
     }
 
     fn versions(&self) -> String {

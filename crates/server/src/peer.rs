@@ -8,7 +8,7 @@
 //! In reading order: [`limits`] (every bound), [`codec`] (frames as plain bytes), `headers` (who
 //! may talk to whom), `urls` and `link` (what is known of a peer), `io` and `dial` (connections
 //! with deadlines), `writer` and `reader` (the two ends of a stream), `pipeline` and `snapshot`
-//! (POST), `probe`, `routes` (one peer), [`transport`] (all peers), `answer`, `handler` and
+//! (POST), `lease` (questions to the leader), `probe`, `routes` (one peer), [`transport`] (all peers), `answer`, `handler` and
 //! [`listen`] (the server side).
 //!
 //! Invariants:
@@ -23,6 +23,7 @@ mod dial;
 mod handler;
 mod headers;
 mod io;
+mod lease;
 pub mod limits;
 mod link;
 pub mod listen;
@@ -44,11 +45,13 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::{Request, Response};
+use quoin_api::etcdserverpb::LeaseTimeToLiveResponse;
 use quoin_api::raftpb::Message;
 use tokio::runtime::Handle;
 
 use crate::log::{self, Record};
 pub use answer::{PeerBody, text_response};
+pub use lease::{LeaseCallError, LeaseQuestion, LeaseRefusal};
 pub use link::PeerReport;
 pub use listen::serve;
 pub use snapshot::{SnapshotBody, SnapshotSource};
@@ -139,6 +142,15 @@ pub trait Inbound: Send + Sync + 'static {
 
     /// Returns the versions as the JSON object that `/version` answers.
     fn versions(&self) -> String;
+
+    /// Answers a question about a lease, with nothing if there is no such lease. Of the answer to a
+    /// renewal only the time to live counts.
+    fn lease(
+        &self,
+        _question: LeaseQuestion,
+    ) -> BoxFuture<Result<Option<LeaseTimeToLiveResponse>, LeaseRefusal>> {
+        Box::pin(async { Err(LeaseRefusal::NotPrimary) })
+    }
 
     /// Hears how long a probe of a peer took, smoothed.
     fn round_trip(&self, _peer: u64, _time: Duration) {}

@@ -23,6 +23,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use quoin_api::etcdserverpb::cluster_server::ClusterServer;
 use quoin_api::etcdserverpb::kv_server::KvServer;
+use quoin_api::etcdserverpb::lease_server::LeaseServer;
 use quoin_api::etcdserverpb::maintenance_server::MaintenanceServer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -61,6 +62,7 @@ const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) struct Front {
     kv: KvServer<Services>,
     cluster: ClusterServer<Services>,
+    lease: LeaseServer<Services>,
     maintenance: MaintenanceServer<Services>,
     health: HealthServer<HealthService>,
     member: Arc<Member>,
@@ -96,6 +98,7 @@ impl Front {
             member: Arc::clone(&services.member),
             kv: KvServer::new(services.clone()).max_decoding_message_size(bytes),
             cluster: ClusterServer::new(services.clone()).max_decoding_message_size(bytes),
+            lease: LeaseServer::new(services.clone()).max_decoding_message_size(bytes),
             maintenance: MaintenanceServer::new(services).max_decoding_message_size(bytes),
             health,
             message_bytes: bytes,
@@ -122,6 +125,7 @@ impl hyper::service::Service<Request<Incoming>> for Front {
         match path.rsplit_once('/').map_or("", |(service, _)| service) {
             "/etcdserverpb.KV" => Box::pin(call::call(self.kv.clone(), request, limit)),
             "/etcdserverpb.Cluster" => Box::pin(call::call(self.cluster.clone(), request, limit)),
+            "/etcdserverpb.Lease" => Box::pin(call::call(self.lease.clone(), request, limit)),
             "/etcdserverpb.Maintenance" => {
                 Box::pin(call::call(self.maintenance.clone(), request, limit))
             }

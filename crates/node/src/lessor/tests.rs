@@ -16,6 +16,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::{env, fs};
@@ -195,9 +196,9 @@ fn no_lease_is_due_early_and_every_lease_is_due() {
             match draw.below(10) {
                 0..3 => {
                     let ttl_s = i64::try_from(2 + draw.below(90)).expect("it is small");
-                    if !model.leases.contains_key(&id) {
+                    if let Entry::Vacant(free) = model.leases.entry(id) {
                         lessor.granted(id, ttl_s, now);
-                        model.leases.insert(id, (now, ttl_s));
+                        free.insert((now, ttl_s));
                     }
                 }
                 3..5 => {

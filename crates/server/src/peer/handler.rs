@@ -14,7 +14,7 @@ use super::answer::{PeerBody, Refusal, json, method_not_allowed, no_content, pro
 use super::codec::{self, StreamKind};
 use super::snapshot::{self, SnapshotBody};
 use super::transport::Transport;
-use super::{Rejected, headers, id_text, limits, parse_id};
+use super::{Rejected, headers, id_text, lease, limits, parse_id};
 use crate::log::Record;
 use crate::record;
 
@@ -26,6 +26,7 @@ impl Transport {
             "/raft" => self.pipeline(request).await,
             snapshot::PATH => self.snapshot(request).await,
             "/raft/probing" => probing(),
+            lease::RENEW_PATH | lease::TIME_PATH => self.leases(request).await,
             "/members" => self.members(&request),
             "/version" => self.versions(&request),
             _ if path.starts_with("/raft/stream/") => self.stream(&request),

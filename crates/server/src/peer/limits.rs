@@ -26,6 +26,15 @@ pub const COUNTED_MESSAGE_BYTES: usize = 1024 * 1024;
 /// Bytes read of an answer to a request of ours.
 pub const ANSWER_BYTES: usize = 64 * 1024;
 
+/// Bytes of a question about a lease.
+pub const LEASE_REQUEST_BYTES: usize = 64 * 1024;
+/// Bytes of the answer, which may list all keys of a lease.
+pub const LEASE_ANSWER_BYTES: usize = 100 * 1024 * 1024;
+/// Questions about leases under way to one peer, each on a connection of its own.
+pub const LEASE_CALLS: usize = 64;
+/// Time for one question about a lease. The leader may fail meanwhile, so it is asked again.
+pub const LEASE_CALL_DEADLINE: Duration = Duration::from_secs(2);
+
 /// Silence after which a read or a write on a peer connection fails.
 pub const IO_DEADLINE: Duration = Duration::from_secs(5);
 /// Time between link heartbeats on a stream that has nothing to send.

@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::codec::{self, StreamKind};
+use super::lease::LeaseCalls;
 use super::link::Link;
 use super::pipeline::Pipeline;
 use super::snapshot::{self, SnapshotSource};
@@ -26,6 +27,7 @@ pub(super) struct Routes {
     append: Arc<StreamSlot>,
     message: Arc<StreamSlot>,
     pipeline: Pipeline,
+    pub(super) lease_calls: LeaseCalls,
     snapshots: Arc<Semaphore>,
     tasks: Mutex<JoinSet<()>>,
 }
@@ -48,7 +50,8 @@ impl Routes {
         tasks.spawn_on(probe::run(Arc::clone(&link)), runtime);
         let snapshots = Arc::new(Semaphore::new(limits::SNAPSHOTS_SENT));
         link.log(record!(Info, "started remote peer"));
-        Self { link, append, message, pipeline, snapshots, tasks: Mutex::new(tasks) }
+        let (lease_calls, tasks) = (LeaseCalls::new(), Mutex::new(tasks));
+        Self { link, append, message, pipeline, lease_calls, snapshots, tasks }
     }
 
     /// Sends a message, or drops it and reports that.

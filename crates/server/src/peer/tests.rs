@@ -6,5 +6,6 @@
 mod exchange;
 mod faults;
 mod harness;
+mod leases;
 mod requests;
 mod snapshots;

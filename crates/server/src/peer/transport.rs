@@ -197,6 +197,11 @@ impl Transport {
         member.or_else(|| self.remote(id).map(|remote| Arc::clone(&remote.link)))
     }
 
+    /// Returns the ways to a member, if it is known.
+    pub(super) fn routes(&self, id: u64) -> Option<Arc<Routes>> {
+        self.peer(id)
+    }
+
     fn peer(&self, id: u64) -> Option<Arc<Routes>> {
         self.read().members.get(&id).cloned()
     }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
+use quoin_api::etcdserverpb::LeaseTimeToLiveResponse;
 use quoin_api::raftpb::{Entry, Message, MessageType, Snapshot, SnapshotMetadata};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -14,7 +15,10 @@ use tokio::task::JoinHandle;
 
 use crate::log::{Record, Value};
 use crate::peer::codec::{Decoder, Frame, StreamKind};
-use crate::peer::{BoxFuture, Inbound, Options, Rejected, SnapshotBody, Transport, serve};
+use crate::peer::{
+    BoxFuture, Inbound, LeaseQuestion, LeaseRefusal, Options, Rejected, SnapshotBody, Transport,
+    serve,
+};
 
 pub(super) const CLUSTER: u64 = 0xc1;
 const HANG: Duration = Duration::from_secs(30);
@@ -86,6 +90,29 @@ impl Inbound for Recorder {
 
     fn removed_by(&self, peer: u64) {
         self.record(Event::RemovedBy(peer));
+    }
+
+    /// Lease 1 exists; the ID of another one names the status of its refusal.
+    fn lease(
+        &self,
+        question: LeaseQuestion,
+    ) -> BoxFuture<Result<Option<LeaseTimeToLiveResponse>, LeaseRefusal>> {
+        let (id, keys) = match question {
+            LeaseQuestion::Renew(id) => (id, Vec::new()),
+            LeaseQuestion::Time { id, keys } => {
+                (id, if keys { vec!["key".into()] } else { Vec::new() })
+            }
+        };
+        let header = None;
+        let answer = LeaseTimeToLiveResponse { header, id, ttl: 59, granted_ttl: 60, keys };
+        Box::pin(async move {
+            match id {
+                1 => Ok(Some(answer)),
+                400 => Err(LeaseRefusal::NotPrimary),
+                408 => Err(LeaseRefusal::Timeout),
+                _ => Ok(None),
+            }
+        })
     }
 
     fn members(&self) -> String {

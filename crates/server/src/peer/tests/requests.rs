@@ -149,7 +149,7 @@ async fn plain_questions_are_answered_to_everyone() {
     let (status, _, body) = ask("GET /raft/probing").await;
     assert_eq!(status, 200);
     assert!(body.starts_with(r#"{"OK":true,"Now":"2"#) && body.ends_with("Z\"}\n"), "{body}");
-    for unknown in ["GET /", "GET /raft/", "GET /raft/streams", "POST /leases"] {
+    for unknown in ["GET /", "GET /raft/", "GET /raft/streams", "POST /leases/"] {
         let (status, _, body) = ask(unknown).await;
         assert_eq!((status, body.as_str()), (404, "404 page not found\n"), "{unknown}");
     }
