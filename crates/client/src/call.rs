@@ -31,7 +31,7 @@ const MAX_ATTEMPTS: u32 = 100;
 /// The pause after a round, give or take a tenth.
 const PAUSE: Duration = Duration::from_millis(25);
 /// Deadlines further away than this are none.
-const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+pub(crate) const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// A gRPC method and its rule for repetition.
 #[derive(Clone, Copy, Debug)]
@@ -126,7 +126,7 @@ impl Client {
         };
         match timeout_at(deadline, collect).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(self.expired(&self.pool, None).error),
+            Err(_) => Err(self.out_of_time()),
         }
     }
 
@@ -163,8 +163,14 @@ impl Client {
         }
     }
 
-    fn deadline(&self) -> Instant {
+    /// When a call that begins now ends at the latest.
+    pub(crate) fn deadline(&self) -> Instant {
         Instant::now() + self.options.command_timeout.unwrap_or(FAR).min(FAR)
+    }
+
+    /// The error of a stream whose time is over.
+    pub(crate) fn out_of_time(&self) -> Error {
+        self.expired(&self.pool, None).error
     }
 
     /// The failure of a call whose time is over, sent over the connection with `addresses` or not
@@ -179,7 +185,7 @@ impl Client {
         Failure { error: Error::Deadline { unreachable }, addresses }
     }
 
-    fn request<Req: Message + Clone>(
+    pub(crate) fn request<Req: Message + Clone>(
         &self,
         message: &Req,
         deadline: Instant,
@@ -189,9 +195,7 @@ impl Client {
             let message = format!("trying to send message larger than max ({size} vs. {limit})");
             return Err(Error::Status { code: Code::ResourceExhausted, message });
         }
-        let mut request = Request::new(message.clone());
-        let version = MetadataValue::from_static(API_VERSION);
-        request.metadata_mut().insert("client-api-version", version);
+        let mut request = announced(message.clone());
         let left = deadline.saturating_duration_since(Instant::now());
         if self.options.command_timeout.is_some() {
             request.set_timeout(left);
@@ -199,7 +203,7 @@ impl Client {
         Ok(request)
     }
 
-    fn grpc(&self, connection: Connection) -> Grpc<Connection> {
+    pub(crate) fn grpc(&self, connection: Connection) -> Grpc<Connection> {
         let origin = connection.origin.clone();
         // The limit for requests is checked where the request is made, for etcd's own text.
         Grpc::with_origin(connection, origin).max_decoding_message_size(self.options.recv_limit())
@@ -218,7 +222,15 @@ impl Client {
     }
 }
 
-fn is_untaken(status: &Status) -> bool {
+/// A request that says which version of the API it is written in.
+pub(crate) fn announced<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    let version = MetadataValue::from_static(API_VERSION);
+    request.metadata_mut().insert("client-api-version", version);
+    request
+}
+
+pub(crate) fn is_untaken(status: &Status) -> bool {
     status.source().is_some_and(|source| source.is::<Untaken>())
 }
 

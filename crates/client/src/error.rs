@@ -22,6 +22,13 @@ pub enum Error {
         /// Why no connection was up meanwhile; absent if the request had been sent.
         unreachable: Option<String>,
     },
+    /// A snapshot ended without the checksum that belongs behind it.
+    ChecksumMissing {
+        /// How much arrived, in bytes.
+        bytes: u64,
+    },
+    /// A snapshot is not what the checksum behind it says.
+    ChecksumMismatch,
     /// The options name no endpoint.
     NoEndpoints,
     /// An endpoint asks for TLS, which this client does not speak.
@@ -36,13 +43,18 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns the gRPC code; none if the options were wrong.
+    /// Returns the gRPC code; none if no server was wrong: options or a
+    /// checksum.
     pub fn code(&self) -> Option<Code> {
         match self {
             Self::Server(known) => Some(known.code().into()),
             Self::Status { code, .. } => Some(*code),
             Self::Deadline { .. } => Some(Code::DeadlineExceeded),
-            Self::NoEndpoints | Self::TlsEndpoint(_) | Self::Limits { .. } => None,
+            Self::ChecksumMissing { .. }
+            | Self::ChecksumMismatch
+            | Self::NoEndpoints
+            | Self::TlsEndpoint(_)
+            | Self::Limits { .. } => None,
         }
     }
 
@@ -58,7 +70,11 @@ impl Error {
                 };
                 (Code::DeadlineExceeded, message)
             }
-            Self::NoEndpoints | Self::TlsEndpoint(_) | Self::Limits { .. } => {
+            Self::ChecksumMissing { .. }
+            | Self::ChecksumMismatch
+            | Self::NoEndpoints
+            | Self::TlsEndpoint(_)
+            | Self::Limits { .. } => {
                 return self.to_string();
             }
         };
@@ -96,6 +112,12 @@ impl fmt::Display for Error {
             Self::Server(known) if is_familiar(*known) => f.write_str(known.message()),
             Self::Server(_) | Self::Status { .. } => f.write_str(&self.wire_text()),
             Self::Deadline { .. } => f.write_str(Known::ContextDeadlineExceeded.message()),
+            Self::ChecksumMissing { bytes } => {
+                write!(f, "sha256 checksum not found [bytes: {bytes}]")
+            }
+            Self::ChecksumMismatch => {
+                f.write_str("sha256 checksum does not match the snapshot that was received")
+            }
             Self::NoEndpoints => f.write_str("etcdclient: no available endpoints"),
             Self::TlsEndpoint(endpoint) => {
                 write!(f, "endpoint {endpoint:?} needs TLS, which this client does not support")

@@ -1,4 +1,5 @@
-//! Async client of an etcd cluster: endpoints, balancing, retry, key-value, cluster, maintenance.
+//! Async client of an etcd cluster: endpoints, balancing, retry, key-value, watch, lease, cluster,
+//! maintenance.
 //!
 //! A [`Client`] keeps one HTTP/2 connection per endpoint and sends each request over the next
 //! one that is up. A call waits until a connection is up, so a cluster that cannot be reached
@@ -7,16 +8,23 @@
 //! Invariants:
 //! - A request that changes something is processed at most once: it is repeated only when it was
 //!   never sent, or when the server says that it did not take it.
-//! - Every call ends at `Options::command_timeout`, whatever the servers do.
+//! - Every call ends at `Options::command_timeout`, whatever the servers do. Watches and the
+//!   renewal of leases go on until they are dropped.
+//! - What arrives and is not taken waits in bounded queues, and beyond them with the server.
 //!
-//! Not here: TLS, credentials, watches, leases, and how an error is shown to a person.
+//! Not here: TLS, credentials, and how an error is shown to a person.
 
 mod call;
 mod connection;
 mod endpoint;
 mod error;
+mod lease;
+mod maintenance;
 mod options;
 mod pool;
+mod snapshot;
+mod stream;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -29,7 +37,10 @@ use call::{Method, Repeat};
 use pool::Pool;
 
 pub use error::Error;
+pub use lease::KeepAlive;
+pub use snapshot::Snapshot;
 pub use tonic::Code;
+pub use watch::{Watch, WatchUpdate, Watcher};
 
 pub use options::{FailedAttempt, Observer, Options};
 
@@ -101,32 +112,6 @@ impl Client {
     pub async fn member_list(&self, linearizable: bool) -> Result<pb::MemberListResponse, Error> {
         let method = Method::new("/etcdserverpb.Cluster/MemberList", Repeat::IfUnavailable);
         self.unary(&self.pool, method, pb::MemberListRequest { linearizable }).await
-    }
-
-    /// Lists the alarms of all members.
-    pub async fn alarm_list(&self) -> Result<pb::AlarmResponse, Error> {
-        let method = Method::new("/etcdserverpb.Maintenance/Alarm", Repeat::IfUnavailable);
-        let action = pb::alarm_request::AlarmAction::Get.into();
-        let request = pb::AlarmRequest { action, ..pb::AlarmRequest::default() };
-        self.unary(&self.pool, method, request).await
-    }
-
-    /// Asks the member behind `endpoint` for its state.
-    pub async fn status(&self, endpoint: &str) -> Result<pb::StatusResponse, Error> {
-        let method = Method::new("/etcdserverpb.Maintenance/Status", Repeat::IfUnavailable);
-        let pool = self.pool_of(endpoint)?;
-        self.unary(&pool, method, pb::StatusRequest {}).await
-    }
-
-    /// Asks the member behind `endpoint` for the hash of its history up to `revision`, 0 for all.
-    pub async fn hash_kv(
-        &self,
-        endpoint: &str,
-        revision: i64,
-    ) -> Result<pb::HashKvResponse, Error> {
-        let method = Method::new("/etcdserverpb.Maintenance/HashKV", Repeat::IfUnavailable);
-        let pool = self.pool_of(endpoint)?;
-        self.unary(&pool, method, pb::HashKvRequest { revision }).await
     }
 
     /// Connections that lead to `endpoint` only. They last as long as the call unless it is the

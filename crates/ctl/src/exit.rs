@@ -87,9 +87,11 @@ impl Exit {
 impl From<Error> for Exit {
     fn from(error: Error) -> Self {
         match error {
-            Error::Server(_) | Error::Status { .. } | Error::Deadline { .. } => {
-                Self::failure(error)
-            }
+            Error::Server(_)
+            | Error::Status { .. }
+            | Error::Deadline { .. }
+            | Error::ChecksumMissing { .. }
+            | Error::ChecksumMismatch => Self::failure(error),
             Error::NoEndpoints | Error::TlsEndpoint(_) | Error::Limits { .. } => {
                 Self::bad_connection(error)
             }
