@@ -173,6 +173,48 @@ const CASES: &[Case] = &[
     since_3_7("endpoint health --cluster"),
     since_3_7("endpoint health extra"),
     since_3_7("endpoint hashkv"),
+    always("lease list"),
+    always("lease list -w json"),
+    always("lease list -w fields"),
+    always("lease list -w table"),
+    always("lease revoke 77"),
+    always("lease revoke wrong"),
+    always("lease revoke"),
+    always("lease grant"),
+    always("lease grant wrong"),
+    always("lease timetolive 77"),
+    always("lease timetolive 77 --keys"),
+    always("lease timetolive 77 -w json"),
+    always("lease timetolive 77 --keys -w fields"),
+    since_3_7("lease timetolive 77 --hex -w fields"),
+    always("lease timetolive"),
+    always("lease keep-alive 77"),
+    always("lease keep-alive 77 --once"),
+    always("lease keep-alive 77 -w json"),
+    always("lease keep-alive"),
+    always("put leased x --lease=77"),
+    always("alarm list"),
+    always("alarm list -w json"),
+    since_3_7("alarm list -w fields"),
+    always("alarm list extra"),
+    always("alarm disarm"),
+    always("alarm disarm -w json"),
+    always("alarm disarm extra"),
+    since_3_7("defrag"),
+    since_3_7("defrag --cluster"),
+    always("watch a --rev=2"),
+    since_3_7("watch a --rev=2 -w json"),
+    since_3_7("watch a --rev=2 -w fields"),
+    always("watch"),
+    always("watch a b --prefix"),
+    always("watch a --"),
+    since_3_7("watch a --rev=wrong"),
+    Case { input: "\nfoo\nwatch\n", ..since_3_7("watch -i") },
+    Case { input: "watch a --bogus\n", ..always("watch --interactive") },
+    since_3_7("snapshot save"),
+    since_3_7("snapshot save /no/such/directory/file"),
+    always("check perf --load=wrong"),
+    always("check datascale --load=wrong"),
     since_3_7("wrong"),
     since_3_7("--wrong"),
     since_3_7("get a --command-timeout=wrong"),
@@ -180,14 +222,84 @@ const CASES: &[Case] = &[
     always("get a --write-out=simple"),
 ];
 
+/// Watches that see what follows and end at the key `last`, by a program that fails there.
+const WATCHES: &[(Version, &str)] = &[
+    (Version { major: 3, minor: 4 }, "watch w --prefix"),
+    (Version { major: 3, minor: 4 }, "watch w --prefix --prev-kv"),
+    (Version { major: 3, minor: 4 }, "watch w z --prev-kv -w fields"),
+    (Version { major: 3, minor: 7 }, "watch w --prefix --prev-kv -w json"),
+    (Version { major: 3, minor: 4 }, "watch w --prefix --prev-kv -w protobuf"),
+    (Version { major: 3, minor: 4 }, "watch w --prefix --hex"),
+];
+
+/// The words that end a watch at the key `w/last`.
+const UNTIL_LAST: &[&str] = &["--", "sh", "-c", r#"test "$ETCD_WATCH_KEY" != '"w/last"'"#];
+
 #[test]
-fn the_same_commands_print_the_same() {
+fn the_same_watches_print_the_same() {
+    let (version, dir, reference, subject) = twins("watch");
+    let put = |key: &str, value: &str| {
+        let [expected, found] =
+            [&reference, &subject].map(|side| side.ctl.run(&["put", key, value]));
+        assert_eq!(expected, found);
+    };
+    put("before", "x");
+    put("w/1", "one");
+    put("w/1", "two");
+    put("w/\u{1}", "<&>\u{7f}");
+    for side in [&reference, &subject] {
+        side.ctl.ok(&["del", "w/1"]);
+    }
+    put("w/last", "");
+    for (since, line) in WATCHES.iter().filter(|(since, _)| version >= *since) {
+        let mut args: Vec<&str> = line.split(' ').collect();
+        args.push("--rev=2");
+        args.extend(UNTIL_LAST);
+        let [expected, found] = [&reference, &subject].map(|side| side.run_args(&args, ""));
+        assert_eq!(expected, found, "{line}, as since {since:?}");
+        assert_eq!(found.code, 1, "{found:?}");
+    }
+    drop(dir);
+}
+
+#[test]
+fn a_saved_snapshot_is_the_same_and_whole() {
+    let (_, dir, reference, subject) = twins("snapshot");
+    let file = |side: &str| dir.join(side).join("saved.db");
+    let save = |side: &Side, role: &str| {
+        let path = file(role);
+        side.ctl.run(&["snapshot", "save", path.to_str().expect("a path in ASCII")])
+    };
+    let expected = save(&reference, "reference");
+    let found = save(&subject, "subject");
+    let normal = |outcome: &Outcome, role: &str| {
+        let path = file(role).display().to_string();
+        (outcome.stdout.replace(&path, "PATH"), outcome.code)
+    };
+    assert_eq!(normal(&expected, "reference").1, 0, "{expected:?}");
+    let lines = normal(&found, "subject").0;
+    assert!(normal(&expected, "reference").0.starts_with("Snapshot saved at PATH\n"));
+    assert!(lines.starts_with("Snapshot saved at PATH\n"), "{found:?}");
+    let saved = std::fs::read(file("subject")).expect("the file that was reported");
+    let part = file("subject").with_extension("db.part");
+    assert!(!part.exists(), "{part:?} was left behind");
+    assert_eq!(saved.len() % 512, 32, "pages and a checksum");
+}
+
+/// Two servers that cannot be told apart, one with each tool.
+fn twins(name: &str) -> (Version, TempDir, Side, Side) {
     let server = programs::reference_etcd();
     let version = programs::etcd_version(&server);
-    let dir = TempDir::new("ctl");
+    let dir = TempDir::new(name);
     let twin = Member::alone(dir.path(), "twin");
     let reference = Side::start(&server, &programs::reference_etcdctl(), &twin, &dir, "reference");
     let subject = Side::start(&server, &programs::subject_etcdctl(), &twin, &dir, "subject");
+    (version, dir, reference, subject)
+}
+
+#[test]
+fn the_same_commands_print_the_same() {
+    let (version, _dir, reference, subject) = twins("ctl");
     let mut differences = Vec::new();
     let mut compared = 0;
     for case in CASES.iter().filter(|case| version >= case.since) {
@@ -232,7 +344,11 @@ impl Side {
     fn run(&self, case: &Case) -> Outcome {
         let args: Vec<&str> =
             case.line.split(' ').map(|arg| if arg == "''" { "" } else { arg }).collect();
-        let outcome = self.ctl.run_with_input(&args, case.input);
+        self.run_args(&args, case.input)
+    }
+
+    fn run_args(&self, args: &[&str], input: &str) -> Outcome {
+        let outcome = self.ctl.run_with_input(args, input);
         Outcome {
             stdout: self.normal(&outcome.stdout),
             stderr: self.normal(without_usage(&without_log(&outcome.stderr))),
@@ -284,6 +400,7 @@ fn hide_varying(text: &str) -> String {
 fn next_marker(text: &str) -> Option<(usize, &'static str)> {
     let markers = [
         "took = ",
+        "]. took ",
         "\"took\":\"",
         "\"dbSize\":",
         "\"dbSizeInUse\":",

@@ -1,5 +1,7 @@
 //! The client against servers that play a script.
 
+mod streams;
+
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};

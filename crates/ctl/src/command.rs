@@ -3,16 +3,22 @@
 //! Not here: how a command line is read (see `tree` and `flags`) and how answers are shown (see
 //! `printer`).
 
+pub(crate) mod alarm;
+pub(crate) mod check;
 pub(crate) mod compaction;
+pub(crate) mod defrag;
 pub(crate) mod del;
 pub(crate) mod endpoint;
 pub(crate) mod get;
 pub(crate) mod help;
 pub(crate) mod key;
+pub(crate) mod lease;
 pub(crate) mod member;
 pub(crate) mod put;
+pub(crate) mod snapshot;
 pub(crate) mod transaction;
 mod version;
+pub(crate) mod watch;
 
 use std::future::Future;
 
@@ -44,6 +50,18 @@ pub(crate) enum Action {
     EndpointHealth,
     EndpointStatus,
     EndpointHashKv,
+    Watch,
+    LeaseGrant,
+    LeaseRevoke,
+    LeaseTimeToLive,
+    LeaseList,
+    LeaseKeepAlive,
+    AlarmList,
+    AlarmDisarm,
+    Defrag,
+    SnapshotSave,
+    CheckPerf,
+    CheckDatascale,
     Version,
     Options,
     Help,
@@ -87,22 +105,22 @@ pub(crate) static ROOT: Command = Command {
         DEL,
         TXN,
         COMPACTION,
-        unbuilt("alarm"),
-        unbuilt("defrag"),
+        ALARM,
+        DEFRAG,
         ENDPOINT,
         unbuilt("move-leader"),
-        unbuilt("watch"),
+        WATCH,
         VERSION,
-        unbuilt("lease"),
+        LEASE,
         MEMBER,
-        unbuilt("snapshot"),
+        SNAPSHOT,
         unbuilt("make-mirror"),
         unbuilt("lock"),
         unbuilt("elect"),
         unbuilt("auth"),
         unbuilt("user"),
         unbuilt("role"),
-        unbuilt("check"),
+        CHECK,
         unbuilt("completion"),
         unbuilt("downgrade"),
         OPTIONS,
@@ -155,6 +173,105 @@ const COMPACTION: Command = Command {
     group: KEY_VALUE,
     flags: compaction::FLAGS,
     ..leaf("compaction", Action::Compaction)
+};
+
+const WATCH: Command = Command {
+    arguments: "[options] [key or prefix] [range_end] [--] [exec-command arg1 arg2 ...]",
+    short: "Shows changes of keys as they happen",
+    long: watch::HELP,
+    group: KEY_VALUE,
+    flags: watch::FLAGS,
+    ..leaf("watch", Action::Watch)
+};
+
+const LEASE: Command = Command {
+    name: "lease",
+    short: "Works with leases (see `etcdctl lease --help`)",
+    long: "Works with leases: keys attached to one are deleted when it ends",
+    group: KEY_VALUE,
+    subcommands: &[
+        Command {
+            arguments: "<ttl>",
+            short: "Makes a lease that lives for some seconds",
+            ..leaf("grant", Action::LeaseGrant)
+        },
+        Command {
+            arguments: "<leaseID>",
+            short: "Ends a lease and deletes its keys",
+            ..leaf("revoke", Action::LeaseRevoke)
+        },
+        Command {
+            arguments: "<leaseID> [options]",
+            short: "Shows how long a lease has to live",
+            flags: &[Flag::bool("keys", "show the keys attached to the lease too")],
+            ..leaf("timetolive", Action::LeaseTimeToLive)
+        },
+        Command { short: "Lists all leases", ..leaf("list", Action::LeaseList) },
+        Command {
+            arguments: "[options] <leaseID>",
+            short: "Renews a lease until it ends or the command does",
+            flags: &[Flag::bool("once", "renew the lease once")],
+            ..leaf("keep-alive", Action::LeaseKeepAlive)
+        },
+    ],
+    ..GROUP
+};
+
+const ALARM: Command = Command {
+    name: "alarm",
+    short: "Works with alarms (see `etcdctl alarm --help`)",
+    long: "Works with alarms, which keep the cluster from taking writes",
+    group: CLUSTER,
+    subcommands: &[
+        Command { short: "Takes all alarms back", ..leaf("disarm", Action::AlarmDisarm) },
+        Command { short: "Lists all alarms", ..leaf("list", Action::AlarmList) },
+    ],
+    ..GROUP
+};
+
+const DEFRAG: Command = Command {
+    short: "Asks servers to give unused space of their files back",
+    group: CLUSTER,
+    shared_flags: &[Flag::bool("cluster", "ask all members of the cluster")],
+    ..leaf("defrag", Action::Defrag)
+};
+
+const SNAPSHOT: Command = Command {
+    name: "snapshot",
+    short: "Saves the data of a server (see `etcdctl snapshot --help`)",
+    long: "Saves the data of a server",
+    group: CLUSTER,
+    subcommands: &[Command {
+        arguments: "<filename>",
+        short: "Writes the data of a server to a file",
+        long: snapshot::HELP,
+        ..leaf("save", Action::SnapshotSave)
+    }],
+    ..GROUP
+};
+
+const CHECK: Command = Command {
+    name: "check",
+    short: "Tries out what a cluster can do (see `etcdctl check --help`)",
+    long: "Tries out what a cluster can do",
+    group: UTILITY,
+    subcommands: &[
+        Command {
+            arguments: "[options]",
+            short: "Checks that the cluster writes fast enough",
+            long: check::PERF_HELP,
+            flags: check::PERF_FLAGS,
+            ..leaf("perf", Action::CheckPerf)
+        },
+        Command {
+            arguments: "[options]",
+            short: "Shows how much memory a server needs for some keys",
+            long: check::DATASCALE_HELP,
+            flags: check::DATASCALE_FLAGS,
+            ..leaf("datascale", Action::CheckDatascale)
+        },
+    ],
+    ..GROUP
 };
 
 const MEMBER: Command = Command {
@@ -245,6 +362,18 @@ pub(crate) fn run(invocation: &Invocation) -> Result<(), Exit> {
         Action::EndpointHealth => wait(endpoint::health(invocation)),
         Action::EndpointStatus => wait(endpoint::status(invocation)),
         Action::EndpointHashKv => wait(endpoint::hash_kv(invocation)),
+        Action::Watch => wait(watch::run(invocation)),
+        Action::LeaseGrant => wait(lease::grant(invocation)),
+        Action::LeaseRevoke => wait(lease::revoke(invocation)),
+        Action::LeaseTimeToLive => wait(lease::time_to_live(invocation)),
+        Action::LeaseList => wait(lease::list(invocation)),
+        Action::LeaseKeepAlive => wait(lease::keep_alive(invocation)),
+        Action::AlarmList => wait(alarm::list(invocation)),
+        Action::AlarmDisarm => wait(alarm::disarm(invocation)),
+        Action::Defrag => wait(defrag::run(invocation)),
+        Action::SnapshotSave => wait(snapshot::save(invocation)),
+        Action::CheckPerf => wait(check::perf(invocation)),
+        Action::CheckDatascale => wait(check::datascale(invocation)),
         Action::Version => version::run(),
         Action::Options => help::options(),
         Action::Help => help::run(&invocation.arguments),

@@ -16,6 +16,8 @@ const BAD_CONNECTION: u8 = 2;
 const INVALID_INPUT: u8 = 3;
 /// A flag is known but its value is not supported.
 const BAD_FEATURE: u8 = 4;
+/// What was to go on was broken off.
+const INTERRUPTED: u8 = 5;
 /// Standard input or standard output failed.
 const INPUT_OUTPUT: u8 = 6;
 /// The arguments are wrong.
@@ -52,6 +54,10 @@ impl Exit {
         Self::error(BAD_FEATURE, message)
     }
 
+    pub(crate) fn interrupted(message: impl Display) -> Self {
+        Self::error(INTERRUPTED, message)
+    }
+
     pub(crate) fn bad_arguments(message: impl Display) -> Self {
         Self::error(BAD_ARGUMENTS, message)
     }
@@ -67,8 +73,9 @@ impl Exit {
         Self { code: FAILURE, text }
     }
 
-    /// Fails with a line of the log, line end included.
-    pub(crate) fn logged(line: String) -> Self {
+    /// Fails with a line that is no error of this program: of the log, or about another program.
+    /// Its end is included.
+    pub(crate) fn line(line: String) -> Self {
         Self { code: FAILURE, text: line }
     }
 

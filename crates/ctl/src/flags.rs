@@ -220,16 +220,28 @@ pub(crate) fn takes_next(flags: &[&'static Flag], argument: &[u8]) -> bool {
     bare && named(flags, argument).is_none_or(|flag| flag.kind != Kind::Bool)
 }
 
-/// Reads the flags out of `arguments` and returns what else there is.
+/// A command line that was read.
+#[derive(Clone, Debug)]
+pub(crate) struct Parsed {
+    pub(crate) flags: Values,
+    /// What is neither a flag nor the value of one.
+    pub(crate) arguments: Vec<Argument>,
+    /// How many arguments stand before `--`; none if it is not there.
+    pub(crate) dash: Option<usize>,
+}
+
+/// Reads the flags out of `arguments`.
 pub(crate) fn parse(
     flags: Vec<&'static Flag>,
     arguments: Vec<Argument>,
-) -> Result<(Values, Vec<Argument>), FlagError> {
+) -> Result<Parsed, FlagError> {
     let mut values = Values::new(flags);
     let mut others = Vec::new();
+    let mut dash = None;
     let mut arguments = arguments.into_iter();
     while let Some(argument) = arguments.next() {
         if argument == b"--" {
+            dash = Some(others.len());
             others.extend(arguments);
             break;
         }
@@ -243,7 +255,7 @@ pub(crate) fn parse(
             others.push(argument);
         }
     }
-    Ok((values, others))
+    Ok(Parsed { flags: values, arguments: others, dash })
 }
 
 type Next<'a> = &'a mut dyn FnMut() -> Option<String>;

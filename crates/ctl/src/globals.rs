@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use quoin_client::{Client, Observer, Options};
 
+use crate::command::Action;
 use crate::exit::Exit;
 use crate::flags::{Flag, Values};
 use crate::printer::{Format, Printer};
@@ -19,6 +20,8 @@ use crate::{Invocation, log, output};
 const PREFIX: &str = "ETCDCTL_";
 /// Names the version of the API; etcdctl itself obeyed it until 3.5.
 const API: &str = "ETCDCTL_API";
+/// Variables that `watch` reads itself.
+const OF_WATCH: &[&str] = &["ETCDCTL_WATCH_KEY", "ETCDCTL_WATCH_RANGE_END"];
 
 pub(crate) static FLAGS: &[Flag] = &[
     Flag::list("endpoints", "127.0.0.1:2379", "addresses of the servers, separated by commas"),
@@ -76,7 +79,10 @@ impl Globals {
     pub(crate) fn read(invocation: &Invocation) -> Result<Self, Exit> {
         let mut flags = invocation.flags.clone();
         let inherited = inherited(invocation);
-        complete(&mut flags, &inherited, std::env::vars_os())?;
+        let is_watch = invocation.path.last().is_some_and(|last| last.action == Action::Watch);
+        let own = |name: &str| is_watch && OF_WATCH.contains(&name);
+        let environment = std::env::vars_os().filter(|(name, _)| !name.to_str().is_some_and(own));
+        complete(&mut flags, &inherited, environment)?;
         if flags.bool("debug") {
             show(&flags, &inherited);
         }
@@ -99,6 +105,15 @@ impl Globals {
     /// A client of all endpoints.
     pub(crate) fn client(&self) -> Result<Client, Exit> {
         self.client_of(self.endpoints.clone(), "etcd-client").map_err(Exit::from)
+    }
+
+    /// A client whose calls last as long as they need, unless the user set a limit.
+    pub(crate) fn patient_client(&self) -> Result<Client, quoin_client::Error> {
+        let mut globals = self.clone();
+        if !self.flags.is_set("command-timeout") {
+            globals.options.command_timeout = None;
+        }
+        globals.client_of(self.endpoints.clone(), "client")
     }
 
     /// A client of other endpoints; `logger` is what its log lines are filed under.
@@ -144,7 +159,7 @@ fn complete(
             continue;
         };
         if flags.is_set(flag.name) {
-            return Err(Exit::logged(log::conflicting_variable(&name)));
+            return Err(Exit::line(log::conflicting_variable(&name)));
         }
         if value.is_empty() {
             continue;
@@ -197,7 +212,7 @@ mod tests {
     fn complete_words(line: &str, environment: &[(&str, &str)]) -> Result<Values, Exit> {
         let flags: Vec<&Flag> = FLAGS.iter().collect();
         let words = line.split_whitespace().map(|word| word.as_bytes().to_vec()).collect();
-        let (mut values, _) = parse(flags.clone(), words).unwrap();
+        let mut values = parse(flags.clone(), words).unwrap().flags;
         complete(&mut values, &flags, environment.iter().copied())?;
         Ok(values)
     }

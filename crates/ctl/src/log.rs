@@ -27,6 +27,12 @@ fn line(now: OffsetDateTime, head: &[(&str, &str)], fields: &[(&str, String)]) -
     line
 }
 
+/// Logs what a command does, for commands that take their time.
+pub(crate) fn info(caller: &str, message: &str, fields: &[(&str, String)]) {
+    let head = [("level", "info"), ("caller", caller), ("msg", message)];
+    output::complain(&line(OffsetDateTime::now_utc(), &head, fields));
+}
+
 /// Logs that one attempt of a call failed. `logger` names the part of the program that called.
 pub(crate) fn failed_attempt(logger: &str, attempt: &FailedAttempt<'_>) {
     output::complain(&failed_attempt_line(OffsetDateTime::now_utc(), logger, attempt));

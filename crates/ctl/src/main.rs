@@ -26,7 +26,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 
 use exit::Exit;
-use flags::{Argument, Values};
+use flags::{Argument, Parsed, Values};
 use tree::{Command, Found};
 
 fn main() -> ExitCode {
@@ -44,6 +44,8 @@ struct Invocation {
     path: Vec<&'static Command>,
     flags: Values,
     arguments: Vec<Argument>,
+    /// How many arguments stand before `--`; none if it is not there.
+    dash: Option<usize>,
 }
 
 fn run(arguments: Vec<Argument>) -> Result<(), Exit> {
@@ -53,10 +55,10 @@ fn run(arguments: Vec<Argument>) -> Result<(), Exit> {
     }
     let Found { path, rest } = tree::find(&command::ROOT, arguments).map_err(Exit::unknown)?;
     command::check_built(&path)?;
-    let (flags, arguments) = flags::parse(tree::flags_of(&path), rest)
+    let Parsed { flags, arguments, dash } = flags::parse(tree::flags_of(&path), rest)
         .map_err(|error| Exit::usage(&error, &usage::usage(&path)))?;
     if flags.bool("help") {
         return output::print(&usage::help(&path));
     }
-    command::run(&Invocation { path, flags, arguments })
+    command::run(&Invocation { path, flags, arguments, dash })
 }

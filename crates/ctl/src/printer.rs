@@ -16,6 +16,8 @@ use std::io::Write;
 
 use prost::Message;
 use quoin_api::etcdserverpb as pb;
+use quoin_api::mvccpb::Event;
+use quoin_api::mvccpb::event::EventType;
 
 use crate::command::endpoint::{Hash, Health, Status};
 use crate::exit::Exit;
@@ -69,6 +71,30 @@ fn protobuf(output: Output<'_>, response: &impl Message) -> Result<(), Exit> {
     Ok(output.write_all(&response.encode_to_vec())?)
 }
 
+/// Of answers about leases, the form of the wire has nothing but the header, as etcdctl writes it.
+fn protobuf_header(output: Output<'_>, header: Option<&pb::ResponseHeader>) -> Result<(), Exit> {
+    protobuf(output, &header.copied().unwrap_or_default())
+}
+
+/// The name of what happened to a key; a number if nobody knows it.
+pub(crate) fn event_name(event: &Event) -> String {
+    match EventType::try_from(event.r#type) {
+        Ok(EventType::Put) => "PUT".to_owned(),
+        Ok(EventType::Delete) => "DELETE".to_owned(),
+        Err(_) => event.r#type.to_string(),
+    }
+}
+
+/// The name of an alarm; a number if nobody knows it.
+fn alarm_name(alarm: &pb::AlarmMember) -> String {
+    match pb::AlarmType::try_from(alarm.alarm) {
+        Ok(pb::AlarmType::None) => "NONE".to_owned(),
+        Ok(pb::AlarmType::Nospace) => "NOSPACE".to_owned(),
+        Ok(pb::AlarmType::Corrupt) => "CORRUPT".to_owned(),
+        Err(_) => alarm.alarm.to_string(),
+    }
+}
+
 fn line(output: Output<'_>, text: &str) -> Result<(), Exit> {
     Ok(writeln!(output, "{text}")?)
 }
@@ -109,6 +135,102 @@ impl Printer {
             Format::Simple => simple::txn(self, output, r),
             Format::Fields => fields::txn(self, output, r),
             Format::Json => line(output, &json::txn(r)),
+            Format::Protobuf => protobuf(output, r),
+            Format::Table => unsupported("table"),
+        }
+    }
+
+    pub(crate) fn watch(&self, output: Output<'_>, r: &pb::WatchResponse) -> Result<(), Exit> {
+        match self.format {
+            Format::Simple => simple::watch(self, output, r),
+            Format::Fields => fields::watch(self, output, r),
+            Format::Json => line(output, &json::watch(r)),
+            Format::Protobuf => {
+                let r =
+                    pb::WatchResponse { watch_id: 0, cancel_reason: String::new(), ..r.clone() };
+                protobuf(output, &r)
+            }
+            Format::Table => unsupported("table"),
+        }
+    }
+
+    pub(crate) fn grant(&self, output: Output<'_>, r: &pb::LeaseGrantResponse) -> Result<(), Exit> {
+        match self.format {
+            Format::Simple => {
+                line(output, &format!("lease {:016x} granted with TTL({}s)", r.id, r.ttl))
+            }
+            Format::Fields => fields::lease(self, output, r.header.as_ref(), r.id, r.ttl),
+            Format::Json => line(output, &json::grant(r)),
+            Format::Protobuf => protobuf_header(output, r.header.as_ref()),
+            Format::Table => unsupported("table"),
+        }
+    }
+
+    pub(crate) fn revoke(
+        &self,
+        output: Output<'_>,
+        id: i64,
+        r: &pb::LeaseRevokeResponse,
+    ) -> Result<(), Exit> {
+        match self.format {
+            Format::Simple => line(output, &format!("lease {id:016x} revoked")),
+            Format::Fields => fields::header(self, output, r.header.as_ref()),
+            Format::Json => line(output, &json::revoke(r)),
+            Format::Protobuf => unsupported("protobuf"),
+            Format::Table => unsupported("table"),
+        }
+    }
+
+    pub(crate) fn keep_alive(
+        &self,
+        output: Output<'_>,
+        r: &pb::LeaseKeepAliveResponse,
+    ) -> Result<(), Exit> {
+        match self.format {
+            Format::Simple => {
+                line(output, &format!("lease {:016x} keepalived with TTL({})", r.id, r.ttl))
+            }
+            Format::Fields => fields::lease(self, output, r.header.as_ref(), r.id, r.ttl),
+            Format::Json => line(output, &json::keep_alive(r)),
+            Format::Protobuf => protobuf_header(output, r.header.as_ref()),
+            Format::Table => unsupported("table"),
+        }
+    }
+
+    pub(crate) fn time_to_live(
+        &self,
+        output: Output<'_>,
+        r: &pb::LeaseTimeToLiveResponse,
+        keys: bool,
+    ) -> Result<(), Exit> {
+        match self.format {
+            Format::Simple => simple::time_to_live(output, r, keys),
+            Format::Fields => fields::time_to_live(self, output, r),
+            Format::Json => line(output, &json::time_to_live(r)),
+            Format::Protobuf => protobuf_header(output, r.header.as_ref()),
+            Format::Table => unsupported("table"),
+        }
+    }
+
+    pub(crate) fn leases(
+        &self,
+        output: Output<'_>,
+        r: &pb::LeaseLeasesResponse,
+    ) -> Result<(), Exit> {
+        match self.format {
+            Format::Simple => simple::leases(output, r),
+            Format::Fields => fields::leases(self, output, r),
+            Format::Json => line(output, &json::leases(r)),
+            Format::Protobuf => protobuf_header(output, r.header.as_ref()),
+            Format::Table => unsupported("table"),
+        }
+    }
+
+    pub(crate) fn alarm(&self, output: Output<'_>, r: &pb::AlarmResponse) -> Result<(), Exit> {
+        match self.format {
+            Format::Simple => simple::alarms(output, r),
+            Format::Fields => fields::alarms(self, output, r),
+            Format::Json => line(output, &json::alarms(r)),
             Format::Protobuf => protobuf(output, r),
             Format::Table => unsupported("table"),
         }

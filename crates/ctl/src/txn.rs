@@ -16,7 +16,7 @@ use quoin_api::etcdserverpb::{Compare, RequestOp};
 
 use crate::command::{Action, OPERATIONS, del, get, put};
 use crate::exit::Exit;
-use crate::flags::{self, Argument};
+use crate::flags::{self, Argument, Parsed};
 use crate::number::{self, Base};
 use crate::text::{Quoted, quote, split_quoted, unquote};
 use crate::tree::{self, Found};
@@ -136,7 +136,8 @@ pub(crate) fn parse_operation(line: &[u8]) -> Result<RequestOp, Exit> {
     }
     let invalid = || invalid("txn request");
     let Found { path, rest } = tree::find(&OPERATIONS, words).map_err(|_| invalid())?;
-    let (flags, arguments) = flags::parse(tree::flags_of(&path), rest).map_err(|_| invalid())?;
+    let Parsed { flags, arguments, .. } =
+        flags::parse(tree::flags_of(&path), rest).map_err(|_| invalid())?;
     if flags.bool("help") {
         return Err(invalid());
     }
@@ -153,6 +154,18 @@ pub(crate) fn parse_operation(line: &[u8]) -> Result<RequestOp, Exit> {
         | Action::EndpointHealth
         | Action::EndpointStatus
         | Action::EndpointHashKv
+        | Action::Watch
+        | Action::LeaseGrant
+        | Action::LeaseRevoke
+        | Action::LeaseTimeToLive
+        | Action::LeaseList
+        | Action::LeaseKeepAlive
+        | Action::AlarmList
+        | Action::AlarmDisarm
+        | Action::Defrag
+        | Action::SnapshotSave
+        | Action::CheckPerf
+        | Action::CheckDatascale
         | Action::Version
         | Action::Options
         | Action::Help
@@ -163,7 +176,7 @@ pub(crate) fn parse_operation(line: &[u8]) -> Result<RequestOp, Exit> {
 
 /// Splits a line into words: bare ones, 'as they are', or "with escapes". A quote without its
 /// partner counts for nothing. None if an escape is wrong.
-fn words(line: &[u8]) -> Option<Vec<Argument>> {
+pub(crate) fn words(line: &[u8]) -> Option<Vec<Argument>> {
     let mut words = Vec::new();
     let mut rest = line;
     while let Some((&c, after)) = rest.split_first() {

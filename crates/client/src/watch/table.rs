@@ -50,6 +50,8 @@ pub(super) struct Table {
     /// Watches that wait to be created. The request of the first one has been sent.
     queue: VecDeque<u64>,
     requests: VecDeque<pb::WatchRequest>,
+    /// Progress is to be asked for when all watches are running.
+    progress_wanted: bool,
     /// The largest size of an answer in bytes.
     limit: usize,
 }
@@ -61,6 +63,7 @@ impl Table {
             keys: BTreeMap::new(),
             queue: VecDeque::new(),
             requests: VecDeque::new(),
+            progress_wanted: false,
             limit,
         }
     }
@@ -91,8 +94,16 @@ impl Table {
         }
     }
 
+    /// Asks how far the watches are. The answer reaches only those that are running, so it waits
+    /// for those that are not yet.
     pub(super) fn ask_progress(&mut self) {
-        if !self.is_empty() {
+        self.progress_wanted = !self.is_empty();
+        self.ask_wanted_progress();
+    }
+
+    fn ask_wanted_progress(&mut self) {
+        if self.progress_wanted && self.queue.is_empty() {
+            self.progress_wanted = false;
             let progress = RequestUnion::ProgressRequest(pb::WatchProgressRequest {});
             self.ask(progress);
         }
@@ -228,6 +239,7 @@ impl Table {
             }
             self.queue.pop_front();
         }
+        self.ask_wanted_progress();
     }
 
     fn cancel(&mut self, watch_id: i64) {

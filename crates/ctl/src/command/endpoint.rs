@@ -146,7 +146,7 @@ pub(super) async fn hash_kv(invocation: &Invocation) -> Result<(), Exit> {
 }
 
 /// The servers to ask: those of `--endpoints`, or all members with `--cluster`.
-async fn endpoints(globals: &Globals) -> Result<Vec<String>, Exit> {
+pub(super) async fn endpoints(globals: &Globals) -> Result<Vec<String>, Exit> {
     if !globals.flags.bool("cluster") {
         return Ok(globals.endpoints.clone());
     }

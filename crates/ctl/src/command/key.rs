@@ -6,7 +6,7 @@ use crate::exit::Exit;
 use crate::flags::{Argument, Values};
 
 /// The end of a range that has none, and the key before all others.
-const ZERO: &[u8] = b"\0";
+pub(super) const ZERO: &[u8] = b"\0";
 
 /// The keys that a command means.
 #[derive(Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub(crate) fn check_choice(flags: &Values) -> Result<(), Exit> {
 }
 
 /// The first key behind all keys with the prefix.
-fn prefix_end(prefix: &[u8]) -> Bytes {
+pub(super) fn prefix_end(prefix: &[u8]) -> Bytes {
     let mut end = prefix.to_vec();
     while let Some(last) = end.pop() {
         if let Some(next) = last.checked_add(1) {

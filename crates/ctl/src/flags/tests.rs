@@ -11,7 +11,7 @@ static FLAGS: &[Flag] = &[
     Flag::bool("help", "").letter('h'),
 ];
 
-fn parse_words(line: &str) -> Result<(Values, Vec<Argument>), FlagError> {
+fn parse_words(line: &str) -> Result<Parsed, FlagError> {
     let arguments = line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
     parse(FLAGS.iter().collect(), arguments)
 }
@@ -19,8 +19,8 @@ fn parse_words(line: &str) -> Result<(Values, Vec<Argument>), FlagError> {
 /// Checks the arguments that are left and the value of one flag.
 #[track_caller]
 fn check(line: &str, others: &[&str], name: &str, expected: &str) {
-    let (values, left) = parse_words(line).unwrap();
-    assert_eq!(left, others.iter().map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>());
+    let Parsed { flags: values, arguments, .. } = parse_words(line).unwrap();
+    assert_eq!(arguments, others.iter().map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>());
     assert_eq!(values.value(name).to_string(), expected);
 }
 
@@ -30,6 +30,9 @@ fn flags_stand_anywhere() {
     check("a b --limit=3", &["a", "b"], "limit", "3");
     check("a -- --limit=3", &["a", "--limit=3"], "limit", "0");
     check("a - b", &["a", "-", "b"], "hex", "false");
+    for (line, dash) in [("a --hex -- b", Some(1)), ("--", Some(0)), ("a", None)] {
+        assert_eq!(parse_words(line).unwrap().dash, dash, "{line}");
+    }
 }
 
 #[test]
@@ -103,6 +106,6 @@ fn errors_are_in_the_words_of_etcdctl() {
 #[test]
 fn arguments_need_not_be_text() {
     let arguments = vec![b"\xff".to_vec(), b"--".to_vec(), b"-\xfe".to_vec()];
-    let (_, others) = parse(FLAGS.iter().collect(), arguments).unwrap();
+    let others = parse(FLAGS.iter().collect(), arguments).unwrap().arguments;
     assert_eq!(others, [b"\xff".to_vec(), b"-\xfe".to_vec()]);
 }

@@ -5,7 +5,7 @@ use quoin_api::etcdserverpb::response_op::Response;
 use quoin_api::mvccpb::KeyValue;
 use std::fmt::Display;
 
-use super::{Output, Printer};
+use super::{Output, Printer, alarm_name, event_name};
 use crate::command::endpoint::{Hash, Health, Status};
 use crate::exit::Exit;
 use crate::text::quote;
@@ -19,7 +19,12 @@ fn id(printer: &Printer, id: u64) -> String {
     if printer.hex { format!("{id:x}") } else { id.to_string() }
 }
 
-fn header(
+/// IDs of leases have sixteen hexadecimal digits.
+fn lease_id(printer: &Printer, id: i64) -> String {
+    if printer.hex { format!("{id:016x}") } else { id.to_string() }
+}
+
+pub(super) fn header(
     printer: &Printer,
     output: Output<'_>,
     header: Option<&pb::ResponseHeader>,
@@ -35,7 +40,7 @@ fn header(
 }
 
 fn pair(printer: &Printer, output: Output<'_>, prefix: &str, pair: &KeyValue) -> Result<(), Exit> {
-    let lease = if printer.hex { format!("{:016x}", pair.lease) } else { pair.lease.to_string() };
+    let lease = lease_id(printer, pair.lease);
     field(output, &format!("{prefix}Key"), quote(&pair.key))?;
     field(output, &format!("{prefix}CreateRevision"), pair.create_revision)?;
     field(output, &format!("{prefix}ModRevision"), pair.mod_revision)?;
@@ -81,6 +86,66 @@ pub(super) fn txn(printer: &Printer, output: Output<'_>, r: &pb::TxnResponse) ->
             // The language of transactions has nothing that is answered in this way.
             Some(Response::ResponseTxn(_)) | None => field(output, "Unknown", "\"<nil>\"")?,
         }
+    }
+    Ok(())
+}
+
+pub(super) fn watch(
+    printer: &Printer,
+    output: Output<'_>,
+    r: &pb::WatchResponse,
+) -> Result<(), Exit> {
+    header(printer, output, r.header.as_ref())?;
+    for event in &r.events {
+        field(output, "Type", event_name(event))?;
+        event.prev_kv.iter().try_for_each(|kv| pair(printer, output, "Prev", kv))?;
+        pair(printer, output, "", &event.kv.clone().unwrap_or_default())?;
+    }
+    Ok(())
+}
+
+/// A lease that was granted or renewed.
+pub(super) fn lease(
+    printer: &Printer,
+    output: Output<'_>,
+    r: Option<&pb::ResponseHeader>,
+    id: i64,
+    ttl: i64,
+) -> Result<(), Exit> {
+    header(printer, output, r)?;
+    field(output, "ID", lease_id(printer, id))?;
+    field(output, "TTL", ttl)
+}
+
+pub(super) fn time_to_live(
+    printer: &Printer,
+    output: Output<'_>,
+    r: &pb::LeaseTimeToLiveResponse,
+) -> Result<(), Exit> {
+    lease(printer, output, r.header.as_ref(), r.id, r.ttl)?;
+    field(output, "GrantedTTL", r.granted_ttl)?;
+    r.keys.iter().try_for_each(|key| field(output, "Key", quote(key)))
+}
+
+pub(super) fn leases(
+    printer: &Printer,
+    output: Output<'_>,
+    r: &pb::LeaseLeasesResponse,
+) -> Result<(), Exit> {
+    header(printer, output, r.header.as_ref())?;
+    r.leases.iter().try_for_each(|lease| field(output, "ID", lease_id(printer, lease.id)))
+}
+
+pub(super) fn alarms(
+    printer: &Printer,
+    output: Output<'_>,
+    r: &pb::AlarmResponse,
+) -> Result<(), Exit> {
+    header(printer, output, r.header.as_ref())?;
+    for alarm in &r.alarms {
+        field(output, "MemberID", id(printer, alarm.member_id))?;
+        field(output, "AlarmType", alarm_name(alarm))?;
+        writeln!(output)?;
     }
     Ok(())
 }

@@ -5,9 +5,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use quoin_api::etcdserverpb as pb;
 use quoin_api::etcdserverpb::response_op::Response;
-use quoin_api::mvccpb::KeyValue;
+use quoin_api::mvccpb::{Event, KeyValue};
 
 use crate::command::endpoint::{Hash, Health, Status};
 use crate::text::json_string;
@@ -77,14 +78,17 @@ fn answers(items: Vec<String>) -> String {
 }
 
 fn header(header: Option<&pb::ResponseHeader>) -> Option<String> {
-    header.map(|header| {
-        Object::new()
-            .number("cluster_id", header.cluster_id)
-            .number("member_id", header.member_id)
-            .number("revision", header.revision)
-            .number("raft_term", header.raft_term)
-            .end()
-    })
+    header.map(|_| headed(header).end())
+}
+
+/// An object that begins with what a header says.
+fn headed(header: Option<&pb::ResponseHeader>) -> Object {
+    let header = header.copied().unwrap_or_default();
+    Object::new()
+        .number("cluster_id", header.cluster_id)
+        .number("member_id", header.member_id)
+        .number("revision", header.revision)
+        .number("raft_term", header.raft_term)
 }
 
 fn pair(pair: &KeyValue) -> String {
@@ -143,6 +147,67 @@ pub(super) fn txn(r: &pb::TxnResponse) -> String {
         .with_some("header", header(r.header.as_ref()))
         .bool("succeeded", r.succeeded)
         .list("responses", r.responses.iter().map(response).collect())
+        .end()
+}
+
+/// The structure of etcd's client, whose fields all have their Go names and are all there.
+pub(super) fn watch(r: &pb::WatchResponse) -> String {
+    let event = |event: &Event| {
+        Object::new()
+            .number("type", event.r#type)
+            .with_some("kv", event.kv.as_ref().map(pair))
+            .with_some("prev_kv", event.prev_kv.as_ref().map(pair))
+            .end()
+    };
+    Object::new()
+        .with("Header", &headed(r.header.as_ref()).end())
+        .with("Events", &answers(r.events.iter().map(event).collect()))
+        .with("CompactRevision", &r.compact_revision.to_string())
+        .with("Canceled", &r.canceled.to_string())
+        .with("Created", &r.created.to_string())
+        .with("CancelReason", &json_string(r.cancel_reason.as_bytes()))
+        .end()
+}
+
+pub(super) fn grant(r: &pb::LeaseGrantResponse) -> String {
+    headed(r.header.as_ref())
+        .with("ID", &r.id.to_string())
+        .with("TTL", &r.ttl.to_string())
+        .with("Error", &json_string(r.error.as_bytes()))
+        .end()
+}
+
+pub(super) fn revoke(r: &pb::LeaseRevokeResponse) -> String {
+    Object::new().with_some("header", header(r.header.as_ref())).end()
+}
+
+pub(super) fn keep_alive(r: &pb::LeaseKeepAliveResponse) -> String {
+    headed(r.header.as_ref()).with("ID", &r.id.to_string()).with("TTL", &r.ttl.to_string()).end()
+}
+
+pub(super) fn time_to_live(r: &pb::LeaseTimeToLiveResponse) -> String {
+    let key = |key: &Bytes| format!("\"{}\"", STANDARD.encode(key));
+    headed(r.header.as_ref())
+        .with("id", &r.id.to_string())
+        .with("ttl", &r.ttl.to_string())
+        .with("granted-ttl", &r.granted_ttl.to_string())
+        .with("keys", &answers(r.keys.iter().map(key).collect()))
+        .end()
+}
+
+pub(super) fn leases(r: &pb::LeaseLeasesResponse) -> String {
+    let lease = |lease: &pb::LeaseStatus| Object::new().with("id", &lease.id.to_string()).end();
+    let leases: Vec<String> = r.leases.iter().map(lease).collect();
+    headed(r.header.as_ref()).with("leases", &array(&leases)).end()
+}
+
+pub(super) fn alarms(r: &pb::AlarmResponse) -> String {
+    let alarm = |alarm: &pb::AlarmMember| {
+        Object::new().number("memberID", alarm.member_id).number("alarm", alarm.alarm).end()
+    };
+    Object::new()
+        .with_some("header", header(r.header.as_ref()))
+        .list("alarms", r.alarms.iter().map(alarm).collect())
         .end()
 }
 

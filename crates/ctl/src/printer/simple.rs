@@ -4,7 +4,7 @@ use quoin_api::etcdserverpb as pb;
 use quoin_api::etcdserverpb::response_op::Response;
 use quoin_api::mvccpb::KeyValue;
 
-use super::{Output, Printer};
+use super::{Output, Printer, alarm_name, event_name};
 use crate::command::endpoint::Health;
 use crate::exit::Exit;
 use crate::text;
@@ -57,6 +57,61 @@ pub(super) fn txn(printer: &Printer, output: Output<'_>, r: &pb::TxnResponse) ->
             // The language of transactions has nothing that is answered in this way.
             Some(Response::ResponseTxn(_)) | None => writeln!(output, "unexpected response")?,
         }
+    }
+    Ok(())
+}
+
+pub(super) fn watch(
+    printer: &Printer,
+    output: Output<'_>,
+    r: &pb::WatchResponse,
+) -> Result<(), Exit> {
+    for event in &r.events {
+        writeln!(output, "{}", event_name(event))?;
+        event.prev_kv.iter().try_for_each(|kv| pair(printer, output, kv))?;
+        // A deletion has an empty value, which is a line too.
+        pair(printer, output, &event.kv.clone().unwrap_or_default())?;
+    }
+    Ok(())
+}
+
+pub(super) fn time_to_live(
+    output: Output<'_>,
+    r: &pb::LeaseTimeToLiveResponse,
+    keys: bool,
+) -> Result<(), Exit> {
+    if (r.granted_ttl, r.ttl) == (0, -1) {
+        return Ok(writeln!(output, "lease {:016x} already expired", r.id)?);
+    }
+    let (id, granted, remaining) = (r.id, r.granted_ttl, r.ttl);
+    write!(output, "lease {id:016x} granted with TTL({granted}s), remaining({remaining}s)")?;
+    if keys {
+        let keys = r.keys.join(&b' ');
+        output.write_all(&[b", attached keys([", keys.as_slice(), b"])"].concat())?;
+    }
+    Ok(writeln!(output)?)
+}
+
+pub(super) fn leases(output: Output<'_>, r: &pb::LeaseLeasesResponse) -> Result<(), Exit> {
+    writeln!(output, "found {} leases", r.leases.len())?;
+    for lease in &r.leases {
+        writeln!(output, "{:016x}", lease.id)?;
+    }
+    Ok(())
+}
+
+/// Alarms as Go's protobuf library writes messages. It puts one space or two between fields,
+/// depending on how the program was built; here it is always one.
+pub(super) fn alarms(output: Output<'_>, r: &pb::AlarmResponse) -> Result<(), Exit> {
+    for alarm in &r.alarms {
+        let mut fields = Vec::new();
+        if alarm.member_id != 0 {
+            fields.push(format!("memberID:{}", alarm.member_id));
+        }
+        if alarm.alarm != 0 {
+            fields.push(format!("alarm:{}", alarm_name(alarm)));
+        }
+        writeln!(output, "{}", fields.join(" "))?;
     }
     Ok(())
 }

@@ -393,3 +393,170 @@ fn hash() {
 [-----------------+------------+---------------]";
     check(|output| printer("table", false).endpoint_hash_kv(output, &list), drawn(table));
 }
+
+#[test]
+fn watch() {
+    let put = Event { kv: Some(pair("k", b"v2")), prev_kv: Some(pair("k", b"v1")), r#type: 0 };
+    let mut gone = KeyValue::default();
+    (gone.key, gone.mod_revision) = ("k".into(), 8);
+    let delete = Event { kv: Some(gone), prev_kv: None, r#type: EventType::Delete.into() };
+    let r = pb::WatchResponse {
+        header: header(9),
+        watch_id: 7,
+        events: vec![put, delete],
+        ..pb::WatchResponse::default()
+    };
+    check(|output| printer("simple", false).watch(output, &r), "PUT\nk\nv1\nk\nv2\nDELETE\nk\n\n");
+    check(
+        |output| printer("json", true).watch(output, &r),
+        "{\"Header\":{\"cluster_id\":15118495548433857066,\"member_id\":13668033151171901709,\
+         \"revision\":9,\"raft_term\":2},\"Events\":[{\"kv\":{\"key\":\"aw==\",\
+         \"create_revision\":5,\"mod_revision\":6,\"version\":2,\"value\":\"djI=\"},\"prev_kv\":\
+         {\"key\":\"aw==\",\"create_revision\":5,\"mod_revision\":6,\"version\":2,\
+         \"value\":\"djE=\"}},{\"type\":1,\"kv\":{\"key\":\"aw==\",\"mod_revision\":8}}],\
+         \"CompactRevision\":0,\"Canceled\":false,\"Created\":false,\"CancelReason\":\"\"}\n",
+    );
+    let pair = |prefix: &str, numbers: [i64; 3], value: &str| {
+        format!(
+            "\"{prefix}Key\" : \"k\"\n\"{prefix}CreateRevision\" : {}\n\
+             \"{prefix}ModRevision\" : {}\n\"{prefix}Version\" : {}\n\
+             \"{prefix}Value\" : \"{value}\"\n\"{prefix}Lease\" : 0\n",
+            numbers[0], numbers[1], numbers[2]
+        )
+    };
+    let head = "\"ClusterID\" : 15118495548433857066\n\"MemberID\" : 13668033151171901709\n\
+                \"Revision\" : 9\n\"RaftTerm\" : 2\n";
+    let (before, after) = (pair("Prev", [5, 6, 2], "v1"), pair("", [5, 6, 2], "v2"));
+    let gone = pair("", [0, 8, 0], "");
+    check(
+        |output| printer("fields", false).watch(output, &r),
+        format!("{head}\"Type\" : PUT\n{before}{after}\"Type\" : DELETE\n{gone}"),
+    );
+    refused(printer("table", false).watch(&mut Vec::new(), &r), "table");
+}
+
+#[test]
+fn a_watch_that_was_compacted() {
+    let r = pb::WatchResponse {
+        header: header(0),
+        watch_id: 7,
+        canceled: true,
+        compact_revision: 5,
+        ..pb::WatchResponse::default()
+    };
+    check(
+        |output| printer("json", false).watch(output, &r),
+        "{\"Header\":{\"cluster_id\":15118495548433857066,\"member_id\":13668033151171901709,\
+         \"raft_term\":2},\"Events\":null,\"CompactRevision\":5,\"Canceled\":true,\
+         \"Created\":false,\"CancelReason\":\"\"}\n",
+    );
+    let wire = pb::WatchResponse { watch_id: 0, ..r.clone() }.encode_to_vec();
+    check(|output| printer("protobuf", false).watch(output, &r), wire);
+}
+
+const LEASE: i64 = 0x694d_a206_56de_e10f;
+
+#[test]
+fn leases() {
+    let r = pb::LeaseGrantResponse { header: header(1), id: LEASE, ttl: 60, error: String::new() };
+    let simple = printer("simple", false);
+    check(|output| simple.grant(output, &r), "lease 694da20656dee10f granted with TTL(60s)\n");
+    let json_head = "{\"cluster_id\":15118495548433857066,\"member_id\":13668033151171901709,\
+                     \"revision\":1,\"raft_term\":2";
+    let json = |rest: &str| format!("{json_head},{rest}\n");
+    let expected = json("\"ID\":7587899095300104463,\"TTL\":60,\"Error\":\"\"}");
+    check(|output| printer("json", true).grant(output, &r), expected);
+    let head = "\"ClusterID\" : d1cfaf999eb97a2a\n\"MemberID\" : bdae9bbc11dd390d\n\
+                \"Revision\" : 1\n\"RaftTerm\" : 2\n";
+    let lease = "\"ID\" : 694da20656dee10f\n\"TTL\" : 60\n";
+    check(|output| printer("fields", true).grant(output, &r), format!("{head}{lease}"));
+    // etcdctl leaves everything but the header out.
+    let wire = header(1).unwrap().encode_to_vec();
+    check(|output| printer("protobuf", false).grant(output, &r), wire);
+    refused(printer("table", false).grant(&mut Vec::new(), &r), "table");
+
+    let r = pb::LeaseKeepAliveResponse { header: header(1), id: LEASE, ttl: 60 };
+    let expected = "lease 694da20656dee10f keepalived with TTL(60)\n";
+    check(|output| simple.keep_alive(output, &r), expected);
+    let expected = json("\"ID\":7587899095300104463,\"TTL\":60}");
+    check(|output| printer("json", false).keep_alive(output, &r), expected);
+
+    let r = pb::LeaseRevokeResponse { header: header(1) };
+    check(|output| simple.revoke(output, 0x77, &r), "lease 0000000000000077 revoked\n");
+    let expected = format!("{{\"header\":{json_head}}}}}\n");
+    check(|output| printer("json", false).revoke(output, 0x77, &r), expected);
+    refused(printer("protobuf", false).revoke(&mut Vec::new(), 1, &r), "protobuf");
+
+    let leases = vec![pb::LeaseStatus { id: LEASE }, pb::LeaseStatus { id: 0x77 }];
+    let r = pb::LeaseLeasesResponse { header: header(1), leases };
+    let expected = "found 2 leases\n694da20656dee10f\n0000000000000077\n";
+    check(|output| simple.leases(output, &r), expected);
+    let expected = json("\"leases\":[{\"id\":7587899095300104463},{\"id\":119}]}");
+    check(|output| printer("json", false).leases(output, &r), expected);
+    let r = pb::LeaseLeasesResponse { header: header(1), leases: Vec::new() };
+    check(|output| printer("json", false).leases(output, &r), json("\"leases\":[]}"));
+}
+
+#[test]
+fn time_to_live() {
+    let r = pb::LeaseTimeToLiveResponse {
+        header: header(3),
+        id: LEASE,
+        ttl: 59,
+        granted_ttl: 60,
+        keys: vec!["lk2".into(), "lk".into()],
+    };
+    let simple = printer("simple", false);
+    let line = "lease 694da20656dee10f granted with TTL(60s), remaining(59s)";
+    check(|output| simple.time_to_live(output, &r, false), format!("{line}\n"));
+    check(
+        |output| simple.time_to_live(output, &r, true),
+        format!("{line}, attached keys([lk2 lk])\n"),
+    );
+    let head = "{\"cluster_id\":15118495548433857066,\"member_id\":13668033151171901709,\
+                \"revision\":3,\"raft_term\":2";
+    check(
+        |output| printer("json", false).time_to_live(output, &r, true),
+        format!(
+            "{head},\"id\":7587899095300104463,\"ttl\":59,\"granted-ttl\":60,\
+             \"keys\":[\"bGsy\",\"bGs=\"]}}\n"
+        ),
+    );
+    let gone = pb::LeaseTimeToLiveResponse {
+        header: header(3),
+        id: 0x77,
+        ttl: -1,
+        ..pb::LeaseTimeToLiveResponse::default()
+    };
+    let expected = "lease 0000000000000077 already expired\n";
+    check(|output| simple.time_to_live(output, &gone, true), expected);
+    check(
+        |output| printer("json", false).time_to_live(output, &gone, true),
+        format!("{head},\"id\":119,\"ttl\":-1,\"granted-ttl\":0,\"keys\":null}}\n"),
+    );
+}
+
+#[test]
+fn alarms() {
+    let member_id = 10276657743932975437;
+    let alarms = vec![pb::AlarmMember { member_id, alarm: pb::AlarmType::Nospace.into() }];
+    let r = pb::AlarmResponse { header: header(9), alarms };
+    check(
+        |output| printer("simple", false).alarm(output, &r),
+        "memberID:10276657743932975437 alarm:NOSPACE\n",
+    );
+    check(
+        |output| printer("json", false).alarm(output, &r),
+        "{\"header\":{\"cluster_id\":15118495548433857066,\"member_id\":13668033151171901709,\
+         \"revision\":9,\"raft_term\":2},\"alarms\":[{\"memberID\":10276657743932975437,\
+         \"alarm\":1}]}\n",
+    );
+    check(
+        |output| printer("fields", true).alarm(output, &r),
+        "\"ClusterID\" : d1cfaf999eb97a2a\n\"MemberID\" : bdae9bbc11dd390d\n\"Revision\" : 9\n\
+         \"RaftTerm\" : 2\n\"MemberID\" : 8e9e05c52164694d\n\"AlarmType\" : NOSPACE\n\n",
+    );
+    let none = pb::AlarmResponse::default();
+    check(|output| printer("json", false).alarm(output, &none), "{}\n");
+    check(|output| printer("simple", false).alarm(output, &none), "");
+}

@@ -211,12 +211,22 @@ fn watches_that_nobody_holds_are_cancelled() {
     assert!(play.table.is_empty());
 }
 
+/// The server answered a question about progress before it had created the watch that was asked
+/// for first, so that nobody got the answer.
 #[test]
-fn progress_is_asked_for_only_by_watches() {
+fn progress_is_asked_for_when_all_watches_run() {
     let mut play = Play::new();
     play.table.ask_progress();
     play.sends(&[]);
+    play.table.begin();
     play.add(1, 0);
+    play.add(2, 0);
     play.table.ask_progress();
-    play.sends(&["+k1@0", "?"]);
+    play.sends(&["+k1@0"]);
+    play.created(0, 1);
+    play.sends(&["+k2@0"]);
+    play.created(1, 1);
+    play.sends(&["?"]);
+    play.table.ask_progress();
+    play.sends(&["?"]);
 }

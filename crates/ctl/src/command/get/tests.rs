@@ -1,11 +1,11 @@
 //! Command lines of `get`, the requests they make and the errors they bring.
 
 use super::*;
-use crate::flags::parse;
+use crate::flags::{Parsed, parse};
 
 fn request_of(line: &str) -> Result<RangeRequest, Exit> {
     let words = line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
-    let (flags, arguments) = parse(FLAGS.iter().collect(), words).unwrap();
+    let Parsed { flags, arguments, .. } = parse(FLAGS.iter().collect(), words).unwrap();
     request(&flags, &arguments)
 }
 
@@ -72,5 +72,5 @@ fn errors() {
     ] {
         assert_eq!(request_of(line), Err(expected), "{line}");
     }
-    assert!(request(&parse(FLAGS.iter().collect(), Vec::new()).unwrap().0, &[]).is_err());
+    assert!(request(&parse(FLAGS.iter().collect(), Vec::new()).unwrap().flags, &[]).is_err());
 }
