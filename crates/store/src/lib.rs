@@ -9,8 +9,8 @@
 //! The rooms, from the bottom up: `tree` (an ordered map that is shared while it changes),
 //! `index` (the changes of each key), `record` and `history` (the changes in their order), `kv`
 //! (the rules of etcd's key space), `lease`, `alarm`, `membership`, `check` (what a request may
-//! not ask), `view`, `store`, `checkpoint`,
-//! `bbolt` (the state as etcd's database file, both ways).
+//! not ask), `view`, `store`, `watch` (who is told which changes), `checkpoint`, `bbolt` (the state
+//! as etcd's database file, both ways).
 //!
 //! Not here: Raft, the WAL, when a lease expires, who may do what.
 
@@ -28,6 +28,7 @@ mod revision;
 mod store;
 mod tree;
 mod view;
+mod watch;
 
 pub use bbolt::{DbExport, DbImport, ExportError, ImportError, MembershipReplay};
 pub use check::{
@@ -45,3 +46,4 @@ pub use membership::{
 pub use revision::Revision;
 pub use store::{Applied, DEFAULT_MAX_LEARNERS, EntryData, Fatal, Reply, Store};
 pub use view::{CompactionHash, Event, HashKv, View};
+pub use watch::{WatchHub, WatchLimits, WatchOptions, WatchStreamId};

@@ -17,6 +17,8 @@
 //! member add|learner|promote|update|remove ID [URL]       members
 //! collect            reload
 //! ```
+//!
+//! Those about watching are listed in `scripts/watch.rs`.
 
 #![expect(clippy::unwrap_used, reason = "a script that cannot be run fails the test")]
 
@@ -44,6 +46,9 @@ use quoin_store::{
 };
 use quoin_vfs::{FileSystem, MemFs};
 
+#[path = "scripts/watch.rs"]
+mod watch;
+
 #[test]
 fn scripts() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts");
@@ -64,7 +69,7 @@ fn scripts() {
 
 /// Runs a script and returns it with the output that the store gave.
 fn run_script(script: &str) -> String {
-    let mut runner = Runner { store: Store::new() };
+    let mut runner = Runner { store: Store::new(), watching: watch::Watching::default() };
     let blocks: Vec<String> = script
         .trim_end()
         .split("\n\n")
@@ -81,11 +86,15 @@ fn run_script(script: &str) -> String {
 
 struct Runner {
     store: Store,
+    watching: watch::Watching,
 }
 
 impl Runner {
     fn run(&mut self, command: &str) -> String {
         let words: Vec<&str> = command.split_whitespace().collect();
+        if let Some(output) = self.watching.run(&words, self.store.view()) {
+            return output;
+        }
         match words[..] {
             ["hash"] => self.hash(0),
             ["hash", revision] => self.hash(number(revision)),

@@ -1,0 +1,5 @@
+//! The hub against a model, and its parts against simple ones.
+
+mod matcher;
+mod model;
+mod overload;

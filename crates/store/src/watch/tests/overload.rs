@@ -1,0 +1,94 @@
+//! Clients that do not read: what waits for them is bounded, whatever is written.
+
+use bytes::Bytes;
+use prost::Message;
+use quoin_api::etcdserverpb::watch_request::RequestUnion;
+use quoin_api::etcdserverpb::{InternalRaftRequest, PutRequest, WatchCreateRequest, WatchRequest};
+
+use crate::store::{EntryData, Store};
+use crate::watch::{WatchHub, WatchLimits, WatchOptions, WatchStreamId};
+
+const VALUE_BYTES: usize = 1000;
+/// A put of such a value, in a response.
+const RESPONSE_BYTES: usize = VALUE_BYTES + 100;
+
+fn hub(limits: WatchLimits) -> WatchHub {
+    WatchHub::new(WatchOptions {
+        cluster_id: 1,
+        member_id: 2,
+        fragment_bytes: 1 << 20,
+        seed: 1,
+        limits,
+    })
+}
+
+fn watch(hub: &mut WatchHub, stream: WatchStreamId, key: &'static [u8]) {
+    let key = Bytes::from_static(key);
+    let create = WatchCreateRequest { key, ..WatchCreateRequest::default() };
+    let request_union = Some(RequestUnion::CreateRequest(create));
+    hub.request(stream, WatchRequest { request_union });
+}
+
+fn put(store: &mut Store) {
+    let (key, value) = (Bytes::from_static(b"a"), Bytes::from(vec![b'v'; VALUE_BYTES]));
+    let put = Some(PutRequest { key, value, ..PutRequest::default() });
+    let entry = InternalRaftRequest { put, ..InternalRaftRequest::default() }.encode_to_vec();
+    let index = store.applied().0 + 1;
+    store.apply(index, 1, EntryData::Normal(&Bytes::from(entry))).unwrap();
+}
+
+#[test]
+fn streams_share_what_may_wait() {
+    const STREAMS: usize = 50;
+    let limits = WatchLimits {
+        stream_bytes: 20_000,
+        floor_bytes: 3_000,
+        hub_bytes: 200_000,
+        ..WatchLimits::default()
+    };
+    let (mut store, mut hub) = (Store::new(), hub(limits));
+    let streams: Vec<WatchStreamId> = (0..STREAMS).map(|_| hub.open(store.view())).collect();
+    streams.iter().for_each(|stream| watch(&mut hub, *stream, b"a"));
+    for _ in 0..200 {
+        put(&mut store);
+        hub.publish(store.view());
+        while hub.dispatch() {}
+        let bound = limits.hub_bytes + STREAMS * (limits.floor_bytes + RESPONSE_BYTES);
+        assert!(hub.queued < bound, "{} bytes wait", hub.queued);
+        for stream in &streams {
+            let waiting = hub.streams[stream.0].queue.bytes();
+            assert!(waiting < limits.stream_bytes + RESPONSE_BYTES, "{waiting} bytes wait");
+        }
+    }
+    // All of them get everything once they read.
+    for stream in streams {
+        let mut bytes = 0;
+        loop {
+            let more = hub.catch_up(stream);
+            match hub.take(stream) {
+                Some(chunk) => bytes += chunk.len(),
+                None if !more => break,
+                None => {}
+            }
+        }
+        assert!(bytes > 200 * VALUE_BYTES);
+    }
+    assert_eq!(hub.queued, 0);
+}
+
+#[test]
+fn idle_streams_hold_no_bytes_and_no_view() {
+    let (mut store, mut hub) = (Store::new(), hub(WatchLimits::default()));
+    let stream = hub.open(store.view());
+    watch(&mut hub, stream, b"a");
+    put(&mut store);
+    hub.publish(store.view());
+    while hub.dispatch() {}
+    assert_eq!(hub.take_ready(), [stream]);
+    while hub.take(stream).is_some() {}
+    assert_eq!(hub.queued, 0);
+    assert!(hub.take_ready().is_empty());
+    hub.close(stream);
+    hub.publish(store.view());
+    assert!(hub.views.is_empty(), "a hub without streams keeps nothing in memory");
+}
