@@ -36,7 +36,9 @@ fn a_full_store_refuses_what_grows_until_it_is_disarmed() {
     let alarms = ctl.ok(&["alarm", "list"]);
     assert!(alarms.contains("alarm:NOSPACE"), "{alarms:?}");
 
-    assert_eq!(complaint(&ctl, &["put", "small", "v"]).as_deref(), Some(NO_SPACE));
+    for growing in [&["put", "small", "v"][..], &["lease", "grant", "60"]] {
+        assert_eq!(complaint(&ctl, growing).as_deref(), Some(NO_SPACE), "{growing:?}");
+    }
     assert_eq!(ctl.ok(&["get", "key", "--keys-only"]), "key\n\n");
     assert_eq!(ctl.ok(&["del", "key"]), "1\n");
 

@@ -24,6 +24,8 @@ mod tests;
 const QUOTA_BYTES_USUAL_MAX: i64 = 8 << 30;
 /// What a key costs beside its own bytes and its value's, as in etcd.
 const KEY_COST: i64 = 256;
+/// What a lease costs, as in etcd.
+pub(crate) const LEASE_COST: i64 = 64;
 /// How full the store is, in percent of the quota, when the log begins to warn.
 const WARNINGS: [i64; 3] = [75, 85, 95];
 

@@ -26,6 +26,7 @@ use super::kv::unexpected;
 use super::{Reply, Services};
 use crate::member::Member;
 use crate::peer::LeaseQuestion;
+use crate::quota::LEASE_COST;
 
 /// Renewals of one stream that are under way. The rest waits in the connection.
 const RENEWALS_PER_STREAM: usize = 64;
@@ -44,6 +45,7 @@ impl Lease for Services {
         }
         // The entry must say what every member shall store.
         request.ttl = request.ttl.max(self.member.limits.min_lease_ttl_s);
+        let _charge = self.charge(LEASE_COST).await?;
         let internal = InternalRaftRequest { lease_grant: Some(request), ..Default::default() };
         match self.apply(internal).await? {
             Applied::LeaseGrant(response) => self.respond(response, |r| &mut r.header),
