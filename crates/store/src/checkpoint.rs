@@ -1,11 +1,18 @@
-//! Checkpoints: a state of the store as a file, and the same bytes as a stream to another member.
+//! Checkpoints: a state of the store in files, and the same as a stream to another member.
 //!
-//! A checkpoint holds exactly the state after the entry whose index it names. It is written under
-//! another name, synced and renamed, so a file under its own name is complete; every byte of it is
-//! covered by a checksum, so one that is damaged is found out. The records come in the order of
-//! the history, without those that compaction has made unreachable; the index is built from them.
+//! A checkpoint holds exactly the state after the entry whose index it names. It is a file that is
+//! written under another name, synced and renamed, so a file under its own name is complete; every
+//! byte of it is covered by a checksum, so one that is damaged is found out. It comes in two
+//! forms, which begin alike:
 //!
-//! The file is a sequence of blocks, and all integers are little endian:
+//! - An *index* has a row for each key, with its changes and where their records are: in segments
+//!   (see [`crate::history::segment`]), which the index names. This is what a member writes for
+//!   itself. To load it, no record has to be read.
+//! - A *whole state* has the records themselves, in the order of the history. This is what goes to
+//!   another member, and what earlier releases wrote.
+//!
+//! Both leave out what compaction has made unreachable. The file is a sequence of blocks, and all
+//! integers are little endian:
 //!
 //! | bytes | block |
 //! |---|---|
@@ -18,7 +25,7 @@
 //! | bytes | content |
 //! |---|---|
 //! | 8 | `QUOINCKP` |
-//! | 4 | version of the format, 1 |
+//! | 4 | version of the format: 1 for a whole state, 2 for an index |
 //! | 8 + 8 | index and term of the last entry applied |
 //! | list, list | IDs of the voters and of the learners, 8 bytes each |
 //! | 8 + 8 | newest revision, compacted revision (-1: never) |
@@ -28,44 +35,73 @@
 //! | 1 [+ text] | 1 and the target version of a downgrade, or 0 |
 //! | list | alarms: kind 4, member 8 |
 //! | n x 25, 1 | leases: 1, ID 8, time to live 8, remaining 8; last 0 |
-//! | n x .., 1 | records: 1 put or 2 deletion, main revision 8, sub revision 4, bytes; last 0 |
 //!
 //! A list is its length in 4 bytes and its elements; text and bytes are a length in 4 bytes and
-//! the bytes.
+//! the bytes. Then, in a whole state:
+//!
+//! | bytes | content |
+//! |---|---|
+//! | n x .., 1 | records: 1 put or 2 deletion, main revision 8, sub revision 4, bytes; last 0 |
+//!
+//! And in an index:
+//!
+//! | bytes | content |
+//! |---|---|
+//! | list | segments by number: number 8, length 8, checksum 4 |
+//! | 8 | number of the next segment |
+//! | n x .., 1 | keys: 1, then varints and the end of the key as below; last 0 |
+//!
+//! The row of a key is: how many bytes it shares with the key before, the length of the rest, the
+//! rest; create revision, version and lease of the latest change, or zeros; how many changes
+//! follow. Each of them, in ascending order: main revision less that of the change before, sub
+//! revision, twice the length of the record and 1 more for a deletion, which segment of the list,
+//! offset there. All numbers are varints as in protobuf.
+//!
+//! In reading order: `job` (writing), `rows` and `decode_rows` (an index), `encode` and `decode` (a
+//! whole state, and what both begin with), `blocks`, `files` (names).
 //!
 //! Not here: when to write one, and how long the log must be kept for it.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use quoin_vfs::FileSystem;
 
+use crate::history::{Files, Placing};
 use crate::store::Store;
 use crate::view::View;
 
 mod blocks;
 mod decode;
+mod decode_rows;
 mod encode;
 mod files;
+mod job;
+mod rows;
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use encode::CheckpointStream;
 pub use files::ReceivedCheckpoint;
+pub(crate) use job::is_mostly_dead;
 
 const MAGIC: &[u8; 8] = b"QUOINCKP";
-const VERSION: u32 = 1;
+/// The versions of the format.
+const WHOLE: u32 = 1;
+const INDEX: u32 = 2;
 /// The longest payload of a block.
 const BLOCK_BYTES: usize = 64 * 1024;
 /// The length and the checksum before a payload.
 const BLOCK_HEAD_BYTES: usize = 8;
 
-/// What precedes a lease or a record, and what ends the sequence.
+/// What precedes a lease, a record or a key, and what ends the sequence.
 const END: u8 = 0;
 const PUT: u8 = 1;
 const DELETE: u8 = 2;
 const LEASE: u8 = 1;
+const ROW: u8 = 1;
 
 /// Who votes and who learns, at the entry that a checkpoint contains.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -81,6 +117,28 @@ pub struct ConfState {
 pub struct Checkpoint {
     view: View,
     conf: ConfState,
+    files: Files,
+    /// Whether records that compaction made unreachable may be in the view.
+    has_garbage: bool,
+    lineage: Arc<()>,
+}
+
+/// How a checkpoint is written.
+#[derive(Clone, Copy, Debug)]
+pub struct WriteOptions {
+    /// Bytes of a full segment.
+    pub segment_bytes: u64,
+}
+
+/// What was written, for [`Store::placed`].
+pub struct Written {
+    /// Which checkpoint it is.
+    pub id: CheckpointId,
+    /// Bytes of the index.
+    pub index_bytes: u64,
+    /// The store whose checkpoint it is.
+    pub(crate) lineage: Arc<()>,
+    pub(crate) placing: Placing,
 }
 
 /// A checkpoint in a directory, by the index of the entry that it contains.
@@ -136,8 +194,10 @@ pub enum CheckpointError {
 impl Store {
     /// The state after the last entry applied, to be written as a checkpoint. Raft's configuration
     /// at that entry comes from the caller.
-    pub fn checkpoint(&self, conf: ConfState) -> Checkpoint {
-        Checkpoint { view: self.view(), conf }
+    pub fn checkpoint(&mut self, conf: ConfState) -> Checkpoint {
+        let files = self.kv.history.seal();
+        let (has_garbage, lineage) = (self.kv.has_garbage(), Arc::clone(&self.lineage));
+        Checkpoint { view: self.view(), conf, files, has_garbage, lineage }
     }
 }
 
@@ -155,15 +215,44 @@ impl Checkpoint {
         &self.conf
     }
 
-    /// The bytes of the file in pieces, for another member.
+    /// The whole state in pieces, for another member.
     pub fn stream(&self) -> CheckpointStream {
         CheckpointStream::new(self.clone())
     }
 
-    /// Writes the checkpoint into a directory and removes all but it and the one before. When this
-    /// returns, the checkpoint is durable; until then the older ones are as before.
-    pub fn write(&self, fs: &dyn FileSystem, dir: &Path) -> Result<CheckpointId, CheckpointError> {
-        files::write(fs, dir, self)
+    /// Writes the checkpoint into a directory, and removes older ones and segments that nothing
+    /// names any more. When this returns, the checkpoint is durable; until then the older one is
+    /// as before. Give what was written to the store with [`Store::placed`] before its next
+    /// checkpoint is written; without that, the same records are written again.
+    pub fn write(&self, fs: &dyn FileSystem, dir: &Path) -> Result<Written, CheckpointError> {
+        self.write_paced(fs, dir, &WriteOptions::default(), &mut |_| ())
+    }
+
+    /// As [`Self::write`]; `pace` is told how many bytes were just written, and may wait.
+    pub fn write_paced(
+        &self,
+        fs: &dyn FileSystem,
+        dir: &Path,
+        options: &WriteOptions,
+        pace: &mut dyn FnMut(usize),
+    ) -> Result<Written, CheckpointError> {
+        job::write(fs, dir, self, options, pace)
+    }
+
+    /// Reads every segment of a checkpoint from end to end, and returns how many there are. The
+    /// first damage that is found is the error. `pace` is told how many bytes were just read.
+    pub fn scrub(
+        fs: &dyn FileSystem,
+        dir: &Path,
+        id: CheckpointId,
+        pace: &mut dyn FnMut(usize),
+    ) -> Result<usize, CheckpointError> {
+        let loaded = Self::load(fs, dir, id)?;
+        let files = loaded.store.kv.history.files();
+        for listed in files.listed.values() {
+            listed.segment.scrub((listed.length, listed.checksum), pace)?;
+        }
+        Ok(files.listed.len())
     }
 
     /// The checkpoints in a directory, oldest first.
@@ -192,6 +281,12 @@ impl Checkpoint {
     }
 }
 
+impl Default for WriteOptions {
+    fn default() -> Self {
+        Self { segment_bytes: 32 << 20 }
+    }
+}
+
 impl CheckpointId {
     /// Where the checkpoint is in a directory.
     pub fn path(self, dir: &Path) -> PathBuf {
@@ -202,6 +297,12 @@ impl CheckpointId {
 impl fmt::Display for CheckpointId {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "checkpoint-{:016x}", self.index)
+    }
+}
+
+impl fmt::Debug for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Written").field("id", &self.id).finish_non_exhaustive()
     }
 }
 

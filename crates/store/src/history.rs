@@ -1,16 +1,25 @@
 //! The history: the records of all changes in the order in which they happened.
 //!
-//! Records are kept in chunks. Only the last chunk grows, and its slots are filled in place, so a
-//! reader that holds an older view shares it without a lock and without a copy: the view knows
-//! how many of the slots are its own. Compaction drops records; a chunk that lost many is written
-//! anew with what it still has, and neighbours that became small are joined, so the memory that
-//! the history takes follows the records that are left and not the revisions there ever were.
+//! Records are kept in chunks. A chunk is *hot* while the bytes of its records are in memory, and
+//! *placed* when they are in segment files; a chunk that is placed and not hot is a short row per
+//! record, and reading one of them reads a file. Only the last chunk grows, and its slots are
+//! filled in place, so a reader that holds an older view shares it without a lock and without a
+//! copy: the view knows how many of the slots are its own. Compaction drops records; a chunk that
+//! lost many is written anew with what it still has, and neighbours that became small are joined,
+//! so the memory that the history takes follows the records that are left and not the revisions
+//! there ever were.
 //!
-//! Not here: which record belongs to which key, and which records are dead.
+//! In reading order: `segment` (a file of records), `cold` (where the records of a chunk are),
+//! `walk` (reading, many at a time), `sweep` (giving back memory), `place` (taking over what a
+//! background job put into files, and letting go of bytes beyond the budget).
+//!
+//! Not here: which record belongs to which key, which records are dead, and when files are
+//! written.
 //!
 //! Invariants:
 //! - Revisions ascend, within a chunk and across chunks.
 //! - A slot of the last chunk that was filled never changes.
+//! - Every chunk is hot or placed, or both. What a reader sees does not depend on which.
 
 use std::sync::{Arc, OnceLock};
 
@@ -18,14 +27,25 @@ use bytes::Bytes;
 
 use crate::revision::Revision;
 
+mod cold;
+mod place;
+pub(crate) mod segment;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod walk;
 
+pub(crate) use cold::{Cold, ColdBuilder, Place, Row};
+pub(crate) use place::{Files, Listed, Moved, Placing};
 use sweep::Dead;
+pub(crate) use walk::read_places;
 
 /// Slots of a chunk.
-const CHUNK_SLOTS: usize = 1024;
+pub(crate) const CHUNK_SLOTS: usize = 1024;
+/// A chunk with this many bytes takes no more records, so that what leaves memory at once is small.
+const CHUNK_BYTES: usize = 1 << 20;
+/// Bytes of placed records that stay in memory unless the store is told otherwise.
+const DEFAULT_BUDGET: usize = 64 << 20;
 
 /// One change as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,26 +56,35 @@ pub(crate) struct Record {
     pub(crate) bytes: Bytes,
 }
 
+/// The records of a hot chunk. Those of a finished chunk are all filled.
+pub(crate) type Hot = Arc<[OnceLock<Record>]>;
+
 /// A chunk, and where it begins, so that a search does not have to touch it.
 #[derive(Clone, Debug)]
-struct Link {
-    first: Revision,
-    chunk: Arc<Chunk>,
-}
-
-/// Records in order. The slots of a finished chunk are all filled.
-#[derive(Debug)]
-struct Chunk {
-    slots: Box<[OnceLock<Record>]>,
+pub(crate) struct Link {
+    pub(crate) first: Revision,
+    /// How many slots are filled. Of the last chunk the view knows it.
+    pub(crate) len: usize,
+    pub(crate) hot: Option<Hot>,
+    pub(crate) cold: Option<Arc<Cold>>,
 }
 
 /// The history, to be written by one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct History {
     view: HistoryView,
     /// What compaction dropped from each chunk and is still there.
     dead: Vec<Dead>,
     size: usize,
+    /// Bytes of the records that are in no file.
+    unplaced: usize,
+    /// Bytes of the last chunk.
+    tail_bytes: usize,
+    /// Where the chunks begin that no job has seen. No chunk reaches across.
+    boundary: Revision,
+    files: Files,
+    placing: Option<Placing>,
+    budget: usize,
 }
 
 /// The history as it was at some time, to be read by many.
@@ -66,39 +95,97 @@ pub(crate) struct HistoryView {
     tail_len: usize,
 }
 
+impl Default for History {
+    fn default() -> Self {
+        Self::new(HistoryView::default(), Files::default())
+    }
+}
+
 impl History {
+    /// A history whose records are all in files.
+    pub(crate) fn placed(links: Vec<Link>, mut files: Files) -> Self {
+        let mut size = 0;
+        for cold in links.iter().filter_map(|link| link.cold.as_ref()) {
+            size += cold.bytes();
+            cold.rows().iter().for_each(|row| files.hold(cold, row));
+        }
+        let tail_len = links.last().map_or(0, |link| link.len);
+        let view = HistoryView { links: Arc::new(links), tail_len };
+        Self { size, boundary: view.boundary(), ..Self::new(view, files) }
+    }
+
+    fn new(view: HistoryView, files: Files) -> Self {
+        Self {
+            dead: view.links.iter().map(|_| Dead::default()).collect(),
+            view,
+            size: 0,
+            unplaced: 0,
+            tail_bytes: 0,
+            boundary: Revision::default(),
+            files,
+            placing: None,
+            budget: DEFAULT_BUDGET,
+        }
+    }
+
     /// Appends a record, which is newer than all others.
     pub(crate) fn append(&mut self, revision: Revision, tombstone: bool, bytes: Bytes) {
         debug_assert!(self.view.last().is_none_or(|last| last < revision), "revisions ascend");
-        if self.view.links.last().is_none_or(|last| last.chunk.slots.len() == self.view.tail_len) {
-            if let Some(sealed) = self.view.links.len().checked_sub(1) {
-                self.sweep(sealed);
-            }
-            let slots = (0..CHUNK_SLOTS).map(|_| OnceLock::new()).collect();
-            let chunk = Arc::new(Chunk { slots });
-            Arc::make_mut(&mut self.view.links).push(Link { first: revision, chunk });
-            self.dead.push(Dead::default());
-            self.view.tail_len = 0;
+        if self.tail_is_finished() {
+            self.begin_chunk(revision);
         }
         self.size += bytes.len();
-        let last = self.view.links.last().expect("a chunk was there or was just added");
-        let slot = &last.chunk.slots[self.view.tail_len];
-        let filled = slot.set(Record { revision, tombstone, bytes });
+        self.unplaced += bytes.len();
+        self.tail_bytes += bytes.len();
+        let last = self.view.links.last().and_then(|link| link.hot.as_ref());
+        let last = last.expect("a chunk that takes records is hot");
+        let filled = last[self.view.tail_len].set(Record { revision, tombstone, bytes });
         assert!(filled.is_ok(), "two writers appended to one history");
         self.view.tail_len += 1;
     }
 
+    fn tail_is_finished(&self) -> bool {
+        let Some(tail) = self.view.links.last() else { return true };
+        let room = tail.hot.as_ref().is_some_and(|hot| hot.len() > self.view.tail_len);
+        !room || tail.first < self.boundary || self.tail_bytes >= CHUNK_BYTES
+    }
+
+    fn begin_chunk(&mut self, first: Revision) {
+        if let Some(sealed) = self.view.links.len().checked_sub(1) {
+            let len = self.view.tail_len;
+            Arc::make_mut(&mut self.view.links)[sealed].len = len;
+            self.sweep(sealed);
+        }
+        let hot = (0..CHUNK_SLOTS).map(|_| OnceLock::new()).collect();
+        let link = Link { first, len: 0, hot: Some(hot), cold: None };
+        Arc::make_mut(&mut self.view.links).push(link);
+        self.dead.push(Dead::default());
+        (self.view.tail_len, self.tail_bytes) = (0, 0);
+    }
+
+    /// Ends the last chunk, for a job that puts into files what there is: what comes later goes
+    /// into another one. Returns the files there are.
+    pub(crate) fn seal(&mut self) -> Files {
+        self.boundary = self.view.boundary();
+        self.files.clone()
+    }
+
     /// Drops the record of `revision`, if there is one. Views taken before still have it.
     pub(crate) fn drop_record(&mut self, revision: Revision) {
-        let Some((link, slot)) = self.view.find(revision) else { return };
-        let length = self.view.links[link].chunk.slots.len();
-        let bytes = self.view.slot(link, slot).bytes.len();
-        if self.dead[link].mark(slot, length) {
-            self.size -= bytes;
-            let is_tail = link + 1 == self.view.links.len();
-            if self.dead[link].count() * 4 >= length && !is_tail {
-                self.sweep(link);
-            }
+        let Some((at, slot)) = self.view.find(revision) else { return };
+        if !self.dead[at].mark(slot) {
+            return;
+        }
+        let link = &self.view.links[at];
+        let length = link.length(slot);
+        self.size -= length;
+        match &link.cold {
+            Some(cold) => self.files.release(cold, cold.row(slot)),
+            None => self.unplaced -= length,
+        }
+        let is_tail = at + 1 == self.view.links.len();
+        if self.dead[at].count() * 4 >= self.view.filled(at) && !is_tail {
+            self.sweep(at);
         }
     }
 
@@ -111,40 +198,46 @@ impl History {
     pub(crate) fn size(&self) -> usize {
         self.size
     }
+
+    /// Bytes of the records that are in no file.
+    pub(crate) fn unplaced(&self) -> usize {
+        self.unplaced
+    }
+
+    /// The files that the newest checkpoint names.
+    pub(crate) fn files(&self) -> &Files {
+        &self.files
+    }
 }
 
 impl HistoryView {
-    /// The record of `revision`.
-    pub(crate) fn record(&self, revision: Revision) -> Option<&Record> {
-        let (link, slot) = self.find(revision)?;
-        Some(self.slot(link, slot))
+    /// A history whose chunks are all placed.
+    pub(crate) fn of(links: Vec<Link>) -> Self {
+        let tail_len = links.last().map_or(0, |link| link.len);
+        Self { links: Arc::new(links), tail_len }
     }
 
-    /// The records from `revision` on. Records that compaction has passed may be among them or
-    /// not, whether they are still needed is for the index to tell.
-    pub(crate) fn iter_from(&self, revision: Revision) -> impl Iterator<Item = &Record> + '_ {
-        let link = self.links.partition_point(|link| link.first <= revision).saturating_sub(1);
-        let slot = match self.links.get(link) {
-            Some(_) => self.search(link, revision).unwrap_or_else(|slot| slot),
-            None => 0,
-        };
-        let (mut link, mut slot) = (link, slot);
-        std::iter::from_fn(move || {
-            while link < self.links.len() {
-                if slot < self.filled(link) {
-                    slot += 1;
-                    return Some(self.slot(link, slot - 1));
-                }
-                (link, slot) = (link + 1, 0);
-            }
-            None
-        })
+    /// The chunks, each with how many of its slots are filled.
+    pub(crate) fn links(&self) -> impl Iterator<Item = (&Link, usize)> + '_ {
+        self.links.iter().enumerate().map(|(at, link)| (link, self.filled(at)))
     }
 
     /// The newest revision.
-    fn last(&self) -> Option<Revision> {
+    pub(crate) fn last(&self) -> Option<Revision> {
         let last = self.links.len().checked_sub(1)?;
-        Some(self.slot(last, self.tail_len.checked_sub(1)?).revision)
+        Some(self.links[last].revision(self.tail_len.checked_sub(1)?))
+    }
+
+    /// The first revision that is newer than all here.
+    fn boundary(&self) -> Revision {
+        let after = |last: Revision| Revision { sub: last.sub.saturating_add(1), ..last };
+        self.last().map_or_else(Revision::default, after)
+    }
+
+    /// Where in files the record of `revision` is.
+    pub(crate) fn place(&self, revision: Revision) -> Option<Place<'_>> {
+        let (link, slot) = self.find(revision)?;
+        self.links[link].cold.as_ref().map(|cold| cold.place(slot))
     }
 
     fn find(&self, revision: Revision) -> Option<(usize, usize)> {
@@ -154,34 +247,66 @@ impl HistoryView {
 
     /// Searches a chunk. Most chunks have one record for every main revision, so the search tries
     /// the slot that the record has then.
-    fn search(&self, link: usize, revision: Revision) -> Result<usize, usize> {
-        let filled = self.filled(link);
-        let guess = revision.main.saturating_sub(self.links[link].first.main);
+    fn search(&self, at: usize, revision: Revision) -> Result<usize, usize> {
+        let (link, filled) = (&self.links[at], self.filled(at));
+        let guess = revision.main.saturating_sub(link.first.main);
         if let Ok(guess) = usize::try_from(guess)
             && guess < filled
-            && self.slot(link, guess).revision == revision
+            && link.revision(guess) == revision
         {
             return Ok(guess);
         }
         let (mut low, mut high) = (0, filled);
         while low < high {
             let middle = low + (high - low) / 2;
-            if self.slot(link, middle).revision < revision {
+            if link.revision(middle) < revision {
                 low = middle + 1;
             } else {
                 high = middle;
             }
         }
-        let found = low < filled && self.slot(link, low).revision == revision;
+        let found = low < filled && link.revision(low) == revision;
         if found { Ok(low) } else { Err(low) }
     }
 
-    fn filled(&self, link: usize) -> usize {
-        let is_tail = link + 1 == self.links.len();
-        if is_tail { self.tail_len } else { self.links[link].chunk.slots.len() }
+    fn filled(&self, at: usize) -> usize {
+        let is_tail = at + 1 == self.links.len();
+        if is_tail { self.tail_len } else { self.links[at].len }
+    }
+}
+
+impl Link {
+    /// A chunk whose records are in files.
+    pub(crate) fn placed(cold: Cold) -> Self {
+        let (first, len) = (cold.row(0).revision(), cold.rows().len());
+        Self { first, len, hot: None, cold: Some(Arc::new(cold)) }
     }
 
-    fn slot(&self, link: usize, slot: usize) -> &Record {
-        self.links[link].chunk.slots[slot].get().expect("slots are filled before they are seen")
+    fn revision(&self, slot: usize) -> Revision {
+        match (&self.hot, &self.cold) {
+            (Some(hot), _) => filled(hot, slot).revision,
+            (None, Some(cold)) => cold.row(slot).revision(),
+            (None, None) => unreachable!("a chunk is hot or placed"),
+        }
     }
+
+    /// Bytes of a record.
+    fn length(&self, slot: usize) -> usize {
+        match (&self.hot, &self.cold) {
+            (Some(hot), _) => filled(hot, slot).bytes.len(),
+            (None, Some(cold)) => cold.row(slot).length(),
+            (None, None) => unreachable!("a chunk is hot or placed"),
+        }
+    }
+
+    /// What the bytes of a placed chunk take while they are in memory too.
+    fn hot_bytes(&self) -> usize {
+        let slots = self.hot.as_ref().map_or(0, |hot| size_of_val(&**hot));
+        slots + self.cold.as_ref().map_or(0, |cold| cold.bytes())
+    }
+}
+
+/// A slot that a view has.
+pub(crate) fn filled(hot: &[OnceLock<Record>], slot: usize) -> &Record {
+    hot[slot].get().expect("slots are filled before they are seen")
 }

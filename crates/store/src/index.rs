@@ -72,6 +72,12 @@ impl KeyState {
         (self.created, self.version, self.lease) = (created, version, lease);
     }
 
+    /// All changes, in ascending order.
+    pub(crate) fn changes(&self) -> impl Iterator<Item = Change> + '_ {
+        let latest = (self.modified.main > 0).then(|| self.latest());
+        self.past.iter().chain(latest)
+    }
+
     /// The latest change.
     pub(crate) fn latest(&self) -> Change {
         Change { revision: self.modified, tombstone: self.tombstone }

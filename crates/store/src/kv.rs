@@ -11,6 +11,7 @@
 
 use quoin_api::error::Error;
 
+use crate::checkpoint::CheckpointError;
 use crate::history::History;
 use crate::index::Index;
 
@@ -29,6 +30,37 @@ pub(crate) use write::Write;
 pub(crate) const FIRST_REVISION: i64 = 1;
 /// The compacted revision of a store that was never compacted.
 pub(crate) const NEVER_COMPACTED: i64 = -1;
+
+/// Why a request has no answer.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// It asks for what cannot be done. Every member says the same.
+    Refused(Error),
+    /// The stored bytes cannot be read or are damaged, on this member.
+    Unreadable(CheckpointError),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<CheckpointError> for Failure {
+    fn from(error: CheckpointError) -> Self {
+        Self::Unreadable(error)
+    }
+}
+
+impl Failure {
+    /// What a client is told. Bytes that cannot be trusted are data loss.
+    pub(crate) fn told(self) -> Error {
+        match self {
+            Self::Refused(error) => error,
+            Self::Unreadable(_) => Error::Corrupt,
+        }
+    }
+}
 
 /// The key space, to be changed by one.
 pub(crate) struct Kv {
@@ -57,6 +89,11 @@ impl Kv {
             revision: self.revision,
             compacted: self.compacted,
         }
+    }
+
+    /// Whether records that a compaction made unreachable may still be there.
+    pub(crate) fn has_garbage(&self) -> bool {
+        self.garbage.is_some()
     }
 
     /// Makes the revisions before `revision` unreachable. Their memory is given back by

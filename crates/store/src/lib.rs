@@ -37,7 +37,7 @@ pub use check::{
 };
 pub use checkpoint::{
     Checkpoint, CheckpointError, CheckpointId, CheckpointStream, ConfState, Loaded,
-    ReceivedCheckpoint,
+    ReceivedCheckpoint, WriteOptions, Written,
 };
 pub use lease::{Lease, LeaseChange, MAX_LEASE_TTL_S};
 pub use membership::{

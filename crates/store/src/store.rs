@@ -18,6 +18,7 @@ use quoin_api::etcdserverpb::{
 use quoin_api::raftpb::ConfChange;
 
 use crate::alarm::Alarms;
+use crate::checkpoint::{Written, is_mostly_dead};
 use crate::kv::Kv;
 use crate::lease::{Lease, LeaseChange, Leases};
 use crate::membership::{BadChange, Member, Membership};
@@ -42,6 +43,10 @@ pub struct Store {
     pub(crate) alarms: Arc<Alarms>,
     pub(crate) membership: Arc<Membership>,
     pub(crate) applied: (u64, u64),
+    /// Tells this store from another one that takes its place.
+    pub(crate) lineage: Arc<()>,
+    /// Why garbage cannot be collected, for the next entry to say.
+    unreadable: Option<String>,
     max_learners: usize,
     /// What the last compaction leaves behind, until it is taken.
     compaction: Option<CompactionHash>,
@@ -130,6 +135,15 @@ pub enum Fatal {
         /// What is wrong with it.
         reason: BadChange,
     },
+    /// The history of this member cannot be read, or is damaged. The entry may have been applied
+    /// in part.
+    #[error("entry {index} needs what this member has stored: {reason}")]
+    Unreadable {
+        /// Index of the entry.
+        index: u64,
+        /// Which file, and what is wrong with it.
+        reason: String,
+    },
     /// The entry is not the one after the last.
     #[error("entry {index} does not follow entry {applied}")]
     OutOfOrder {
@@ -155,6 +169,8 @@ impl Store {
             alarms: Arc::default(),
             membership: Arc::default(),
             applied: (0, 0),
+            lineage: Arc::default(),
+            unreadable: None,
             max_learners: DEFAULT_MAX_LEARNERS,
             compaction: None,
         }
@@ -219,11 +235,54 @@ impl Store {
         self.compaction.take()
     }
 
+    /// Sets how many bytes of records may be in memory although they are in files. Others are read
+    /// from there.
+    pub fn set_memory_budget(&mut self, bytes: usize) {
+        self.kv.history.set_budget(bytes);
+    }
+
+    /// Bytes of the records that are in no file and so must be in memory, until a checkpoint was
+    /// written and [placed](Self::placed).
+    pub fn unplaced_bytes(&self) -> usize {
+        self.kv.history.unplaced()
+    }
+
+    /// Bytes of files, and how many of them the next checkpoint would give back.
+    pub fn file_bytes(&self) -> (u64, u64) {
+        let listed = self.kv.history.files().listed.values();
+        listed.fold((0, 0), |(all, dead), listed| {
+            let spare = if is_mostly_dead(listed) { listed.length - listed.live } else { 0 };
+            (all + listed.length, dead + spare)
+        })
+    }
+
+    /// Takes over what the job of a checkpoint did: its records are in files from now on. The work
+    /// is done by [`Self::place`]. Nothing happens if another store has taken the place of the one
+    /// whose checkpoint it was.
+    pub fn placed(&mut self, written: Written) {
+        if Arc::ptr_eq(&self.lineage, &written.lineage) {
+            self.kv.history.begin_placing(written.placing);
+        }
+    }
+
+    /// Goes on with [`Self::placed`] for up to so many chunks of a thousand records; true if some
+    /// are left. Nothing that can be seen changes.
+    pub fn place(&mut self, chunks: usize) -> bool {
+        self.kv.history.place(chunks)
+    }
+
     /// Collects garbage of compactions: looks at up to `limit` records and returns whether some
     /// are left. Entries do a little of it; this is for the time between them. It changes what the
-    /// store holds in memory and nothing that can be seen.
+    /// store holds in memory and nothing that can be seen. If a record cannot be read, the next
+    /// entry ends with [`Fatal::Unreadable`].
     pub fn collect(&mut self, limit: usize) -> bool {
-        self.kv.collect(limit)
+        match self.kv.collect(limit) {
+            Ok(more) => more,
+            Err(error) => {
+                self.unreadable = Some(error.to_string());
+                false
+            }
+        }
     }
 
     /// Whether garbage of compactions is left.

@@ -12,9 +12,10 @@ use quoin_api::mvccpb::KeyValue;
 use crate::alarm::Alarms;
 use crate::history::HistoryView;
 use crate::index::Index;
-use crate::kv::{self, Reader, Span};
+use crate::kv::{self, Failure, Reader, Span};
 use crate::lease::{Lease, Leases};
 use crate::membership::Membership;
+use crate::record;
 use crate::revision::Revision;
 
 mod hash;
@@ -81,20 +82,21 @@ impl View {
 
     /// Answers a range that was checked. Of the header only the revision is filled.
     pub fn range(&self, request: &RangeRequest) -> Result<RangeResponse, Error> {
-        self.reader().range(request)
+        self.reader().range(request).map_err(Failure::told)
     }
 
     /// Answers a transaction that only reads (see [`is_txn_readonly`](crate::is_txn_readonly));
     /// one that writes is refused. Of the header only the revision is filled.
     pub fn txn_readonly(&self, request: &TxnRequest) -> Result<TxnResponse, Error> {
-        kv::run_readonly(self.reader(), request)
+        kv::run_readonly(self.reader(), request).map_err(Failure::told)
     }
 
     /// The value of `key` as a reader at main revision `at` sees it, from the compacted revision
     /// on. An error means that the stored bytes cannot be read or are damaged.
     pub fn value_at(&self, key: &[u8], at: i64) -> Result<Option<KeyValue>, Error> {
         let reader = self.reader();
-        Ok(reader.revisions(Span::Key(key), at).next().map(|revision| reader.pair(revision)))
+        let revision = reader.revisions(Span::Key(key), at).next();
+        revision.map(|revision| reader.pair(revision)).transpose().map_err(|_| Error::Corrupt)
     }
 
     /// The changes from main revision `from` on, which must not be older than the compacted
@@ -106,10 +108,10 @@ impl View {
         if from < self.compacted {
             return Err(Error::Compacted);
         }
-        let reader = self.reader();
         let records = self.history.iter_from(Revision::first_of(from));
-        Ok(records.map(move |record| {
-            let mut pair = reader.pair(record.revision);
+        Ok(records.map(|record| {
+            let record = record.map_err(|_| Error::Corrupt)?;
+            let mut pair = record::decode(&record.bytes).ok_or(Error::Corrupt)?;
             if record.tombstone {
                 pair.mod_revision = record.revision.main;
             }

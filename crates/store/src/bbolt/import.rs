@@ -290,7 +290,7 @@ impl<'a> Source<'a> {
         if meta.compacted >= 0 {
             kv.compact(meta.compacted).expect("the newest revision is not before it");
             // What a compaction that was cut off has left.
-            while kv.collect(COLLECT_STEP) {}
+            while kv.collect(COLLECT_STEP).expect("all records are in memory") {}
         }
         Ok(kv)
     }

@@ -196,7 +196,8 @@ impl Rows {
 
 /// The records that no compaction has made unreachable, in order.
 fn records(view: &View, from: Revision) -> impl Iterator<Item = Result<Record, Error>> + '_ {
-    view.history.iter_from(from).filter(|record| view.is_kept(record)).cloned().map(Ok)
+    let records = view.history.iter_from(from).map(|record| record.map_err(|_| Error::Corrupt));
+    records.filter(|record| record.as_ref().map_or(true, |record| view.is_kept(record)))
 }
 
 /// The leases from an ID on, in the order of the IDs as unsigned numbers.

@@ -71,7 +71,7 @@ fn full_rows() -> Rows {
 
 #[test]
 fn comes_back_as_it_was_written() {
-    let store = full_store();
+    let mut store = full_store();
     let import = DbImport::read(&file(&bytes_of(&store.checkpoint(conf()))), path()).unwrap();
     assert_eq!(import.position(), Some((2, &conf())));
     assert!(!import.is_empty());

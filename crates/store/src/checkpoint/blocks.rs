@@ -76,12 +76,35 @@ impl Content {
 
     pub(super) fn bytes(&mut self) -> Result<Bytes, CheckpointError> {
         let length = self.u32()?;
-        if u64::from(length) > self.file_len {
+        self.bytes_of(length.into())
+    }
+
+    /// So many bytes.
+    pub(super) fn bytes_of(&mut self, length: u64) -> Result<Bytes, CheckpointError> {
+        let room = usize::try_from(length).ok().filter(|_| length <= self.file_len);
+        let Some(length) = room else {
             return Err(self.damaged("a length beyond the file"));
-        }
-        let mut bytes = vec![0; length as usize];
+        };
+        let mut bytes = vec![0; length];
         self.read(&mut bytes)?;
         Ok(bytes.into())
+    }
+
+    /// A number as protobuf has it.
+    pub(super) fn varint(&mut self) -> Result<u64, CheckpointError> {
+        let mut number = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.u8()?;
+            let bits = u64::from(byte & 0x7f);
+            if shift == 63 && bits > 1 {
+                break;
+            }
+            number |= bits << shift;
+            if byte < 0x80 {
+                return Ok(number);
+            }
+        }
+        Err(self.damaged("a number that is too large"))
     }
 
     pub(super) fn text(&mut self) -> Result<String, CheckpointError> {

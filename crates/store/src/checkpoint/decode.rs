@@ -7,7 +7,9 @@ use quoin_api::etcdserverpb::AlarmMember;
 use quoin_vfs::FileSystem;
 
 use super::blocks::Content;
-use super::{CheckpointError, ConfState, DELETE, END, LEASE, Loaded, MAGIC, PUT, VERSION};
+use super::{
+    CheckpointError, ConfState, DELETE, END, INDEX, LEASE, Loaded, MAGIC, PUT, WHOLE, decode_rows,
+};
 use crate::alarm::Alarms;
 use crate::history::History;
 use crate::index::{Change, Index, KeyState};
@@ -26,7 +28,7 @@ pub(super) fn load(fs: &dyn FileSystem, path: &Path) -> Result<Loaded, Checkpoin
         return Err(content.damaged("not a checkpoint"));
     }
     let version = content.u32()?;
-    if version != VERSION {
+    if version != WHOLE && version != INDEX {
         return Err(CheckpointError::Version { path: content.path().to_owned(), version });
     }
     let (index, term) = (content.u64()?, content.u64()?);
@@ -42,9 +44,15 @@ pub(super) fn load(fs: &dyn FileSystem, path: &Path) -> Result<Loaded, Checkpoin
         alarms.raise(alarm);
     }
     let mut leases = leases(&mut content)?;
-    let (history, rows) = records(&mut content, revision)?;
+    let (index_of_keys, history) = if version == INDEX {
+        let dir = path.parent().unwrap_or(Path::new(""));
+        decode_rows::read(fs, dir, &mut content, revision, &mut leases)?
+    } else {
+        let (history, rows) = records(&mut content, revision)?;
+        (build_index(rows, &mut leases), history)
+    };
     content.finish()?;
-    let kv = Kv::restored(build_index(rows, &mut leases), history, revision, compacted);
+    let kv = Kv::restored(index_of_keys, history, revision, compacted);
     let store = Store::restored(kv, leases, alarms, membership, (index, term));
     Ok(Loaded { store, index, term, conf })
 }

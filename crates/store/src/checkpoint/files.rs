@@ -1,49 +1,42 @@
 //! Checkpoints in a directory: how one gets there, and how older ones go.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use quoin_vfs::{File, FileSystem};
 
-use super::{Checkpoint, CheckpointError, CheckpointId, Loaded, decode};
+use super::{CheckpointError, CheckpointId, Loaded, decode};
+use crate::history::segment;
 
-/// How many checkpoints stay: the newest one, and the one before it in case the newest is damaged.
-const KEPT: usize = 2;
 /// What the name of a file ends with until it is complete.
 const UNFINISHED: &str = ".tmp";
 /// The name under which bytes from another member arrive.
 const RECEIVED: &str = "checkpoint-received.tmp";
 
-/// Writes a checkpoint; see [`Checkpoint::write`].
-pub(super) fn write(
-    fs: &dyn FileSystem,
-    dir: &Path,
-    checkpoint: &Checkpoint,
-) -> Result<CheckpointId, CheckpointError> {
-    let id = checkpoint.id();
-    let path = dir.join(format!("{id}{UNFINISHED}"));
-    let io = |source| CheckpointError::Io { path: path.clone(), source };
-    let file = fs.create(&path).map_err(io)?;
-    let mut offset = 0;
-    for block in checkpoint.stream() {
-        file.write_at(&block, offset).map_err(io)?;
-        offset += block.len() as u64;
-    }
-    file.sync_all().map_err(io)?;
-    drop(file);
-    install(fs, dir, &path, id)?;
-    Ok(id)
-}
-
-/// Lists checkpoints; see [`Checkpoint::list`].
+/// Lists checkpoints; see [`Checkpoint::list`](super::Checkpoint::list).
 pub(super) fn list(fs: &dyn FileSystem, dir: &Path) -> Result<Vec<CheckpointId>, CheckpointError> {
     let mut ids: Vec<_> = names(fs, dir)?.iter().filter_map(|name| parse(name)).collect();
     ids.sort_unstable();
     Ok(ids)
 }
 
-/// A checkpoint that is arriving from another member.
+/// A number above those of all segments in a directory.
+pub(super) fn next_segment(fs: &dyn FileSystem, dir: &Path) -> Result<u64, CheckpointError> {
+    let names = names(fs, dir)?;
+    let last = names.iter().filter_map(|name| segment::parse(name)).max();
+    Ok(last.map_or(0, |last| last.saturating_add(1)))
+}
+
+/// Where a checkpoint is until it is complete.
+pub(super) fn unfinished(dir: &Path, id: CheckpointId) -> PathBuf {
+    dir.join(format!("{id}{UNFINISHED}"))
+}
+
+/// A checkpoint that is arriving from another member: a whole state in one file. It becomes a
+/// checkpoint of the directory beside those that are there, whose segments the running store may
+/// need; they go when the next checkpoint was written.
 pub struct ReceivedCheckpoint {
     fs: Arc<dyn FileSystem>,
     dir: PathBuf,
@@ -68,8 +61,8 @@ impl ReceivedCheckpoint {
         Ok(())
     }
 
-    /// Reads all that arrived, and makes it the newest checkpoint of the directory if it is
-    /// complete and undamaged. When this returns, it is durable.
+    /// Reads all that arrived, and makes it a checkpoint of the directory if it is complete and
+    /// undamaged. When this returns, it is durable.
     pub fn finish(self) -> Result<Loaded, CheckpointError> {
         self.file.sync_all().map_err(|source| self.io(source))?;
         let loaded = decode::load(&*self.fs, &self.path)?;
@@ -82,33 +75,44 @@ impl ReceivedCheckpoint {
     }
 }
 
-/// Gives a complete and synced file its own name, then removes what is no longer needed.
-fn install(
+/// Gives a complete and synced file its own name.
+pub(super) fn install(
     fs: &dyn FileSystem,
     dir: &Path,
     unfinished: &Path,
     id: CheckpointId,
 ) -> Result<(), CheckpointError> {
     let path = id.path(dir);
-    let io = |source| CheckpointError::Io { path: path.clone(), source };
-    fs.rename(unfinished, &path).map_err(io)?;
-    fs.sync_dir(dir).map_err(io)?;
-    remove_old(fs, dir)
+    fs.rename(unfinished, &path).map_err(|source| CheckpointError::Io { path, source })?;
+    sync(fs, dir)
 }
 
-/// Removes all but the newest checkpoints, and files that were never finished.
-fn remove_old(fs: &dyn FileSystem, dir: &Path) -> Result<(), CheckpointError> {
-    let ids = list(fs, dir)?;
-    let old = ids.iter().rev().skip(KEPT).map(|id| id.path(dir));
-    let names = names(fs, dir)?;
-    let is_unfinished = |name: &&String| {
-        *name != RECEIVED && name.strip_suffix(UNFINISHED).is_some_and(|name| parse(name).is_some())
+/// Makes the names in a directory durable.
+pub(super) fn sync(fs: &dyn FileSystem, dir: &Path) -> Result<(), CheckpointError> {
+    fs.sync_dir(dir).map_err(|source| CheckpointError::Io { path: dir.to_owned(), source })
+}
+
+/// Removes what a new checkpoint makes superfluous: older ones, segments that it does not name,
+/// and files that were never finished. What cannot be removed stays until the next time: the
+/// checkpoint is good without that.
+pub(super) fn remove_old(
+    fs: &dyn FileSystem,
+    dir: &Path,
+    newest: CheckpointId,
+    named: &BTreeSet<u64>,
+) {
+    let Ok(names) = names(fs, dir) else { return };
+    // A newer one came from another member, and may have segments of its own.
+    let is_newest = !names.iter().filter_map(|name| parse(name)).any(|id| id > newest);
+    let is_old = |name: &str| {
+        let unfinished = name.strip_suffix(UNFINISHED).and_then(parse);
+        let old = parse(name).is_some_and(|id| id < newest);
+        let unnamed = segment::parse(name).is_some_and(|number| !named.contains(&number));
+        unfinished.is_some() || old || (unnamed && is_newest)
     };
-    let unfinished = names.iter().filter(is_unfinished).map(|name| dir.join(name));
-    for path in old.chain(unfinished) {
-        fs.remove(&path).map_err(|source| CheckpointError::Io { path, source })?;
+    for name in names.iter().filter(|name| is_old(name)) {
+        fs.remove(&dir.join(name)).ok();
     }
-    Ok(())
 }
 
 fn names(fs: &dyn FileSystem, dir: &Path) -> Result<Vec<String>, CheckpointError> {

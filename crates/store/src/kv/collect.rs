@@ -6,6 +6,7 @@
 //! there were kept.
 
 use super::Kv;
+use crate::checkpoint::CheckpointError;
 use crate::record;
 use crate::revision::Revision;
 
@@ -26,25 +27,30 @@ impl Kv {
         self.garbage = Some(Garbage { next, target });
     }
 
-    /// Whether some records are left to look at.
-    pub(crate) fn has_garbage(&self) -> bool {
-        self.garbage.is_some()
-    }
-
     /// Looks at up to `limit` records; true if some are left to look at. No reader can tell how
-    /// often this was called.
-    pub(crate) fn collect(&mut self, limit: usize) -> bool {
-        let Some(Garbage { next, target }) = self.garbage else { return false };
+    /// often this was called. If a record cannot be read, nothing has changed.
+    pub(crate) fn collect(&mut self, limit: usize) -> Result<bool, CheckpointError> {
+        let Some(Garbage { next, target }) = self.garbage else { return Ok(false) };
         let records = self.history.view().iter_from(next);
-        let records = records.take_while(|record| record.revision.main <= target).take(limit + 1);
-        let mut visits: Vec<_> = records.map(|r| (r.revision, r.bytes.clone())).collect();
-        let rest = if visits.len() > limit { visits.pop() } else { None };
-        for (revision, bytes) in visits {
-            let key = record::key(&bytes).expect("records in memory are canonical");
-            self.visit(revision, &key, target);
+        let mut visits = Vec::new();
+        let mut rest = None;
+        for record in records {
+            let record = record?;
+            if record.revision.main > target {
+                break;
+            }
+            if visits.len() == limit {
+                rest = Some(Garbage { next: record.revision, target });
+                break;
+            }
+            visits.push(record);
         }
-        self.garbage = rest.map(|(next, _)| Garbage { next, target });
-        self.garbage.is_some()
+        for record in visits {
+            let key = record::key(&record.bytes).expect("stored records are canonical");
+            self.visit(record.revision, &key, target);
+        }
+        self.garbage = rest;
+        Ok(self.garbage.is_some())
     }
 
     /// Trims the key of one record. Dead records after this one are dropped when the walk reaches

@@ -11,13 +11,14 @@ use quoin_api::etcdserverpb::range_request::{SortOrder, SortTarget};
 use quoin_api::etcdserverpb::{RangeRequest, RangeResponse, ResponseHeader};
 use quoin_api::mvccpb::KeyValue;
 
+use super::Failure;
 use super::reader::{Reader, Span};
 use crate::check::{has_key_order, has_revision_filters};
 use crate::revision::Revision;
 
 impl<'a> Reader<'a> {
     /// Answers a range. Of the header only the revision is filled.
-    pub(crate) fn range(&self, request: &'a RangeRequest) -> Result<RangeResponse, Error> {
+    pub(crate) fn range(&self, request: &'a RangeRequest) -> Result<RangeResponse, Failure> {
         let at = self.resolve(request.revision)?;
         let span = Span::new(&request.key, &request.range_end);
         let mut response = RangeResponse {
@@ -30,7 +31,7 @@ impl<'a> Reader<'a> {
         }
         let order = Order::of(request)?;
         let (revisions, total) = self.select(request, span, at, &order);
-        let mut pairs: Vec<KeyValue> = revisions.into_iter().map(|at| self.pair(at)).collect();
+        let mut pairs = self.pairs(&revisions)?;
         if request.keys_only && order.target != SortTarget::Value {
             pairs.iter_mut().for_each(strip);
         }

@@ -1,10 +1,10 @@
 //! Reading the key space at its newest revision or at an older one.
 
-use bytes::Bytes;
 use quoin_api::error::Error;
 use quoin_api::mvccpb::KeyValue;
 
-use crate::history::{HistoryView, Record};
+use crate::checkpoint::CheckpointError;
+use crate::history::HistoryView;
 use crate::index::{Index, KeyState};
 use crate::record;
 use crate::revision::Revision;
@@ -89,28 +89,40 @@ impl<'a> Reader<'a> {
         single.into_iter().chain(slots).filter(|state| crate::tree::Entry::is_live(*state))
     }
 
+    /// The live keys at the newest revision, by name.
+    pub(crate) fn keys(&self, span: Span<'a>) -> Vec<Vec<u8>> {
+        match span {
+            Span::Key(key) => self.live(span).map(|_| key.to_vec()).collect(),
+            Span::Range(from, end) => {
+                let slots = self.index.range(from, end).live_only();
+                slots.map(|slot| slot.key()).collect()
+            }
+        }
+    }
+
     /// The live keys and their values at the newest revision.
-    pub(crate) fn pairs(&self, span: Span<'a>) -> impl Iterator<Item = KeyValue> + use<'a> {
-        let reader = *self;
-        self.live(span).map(move |state| reader.pair(state.modified))
+    pub(crate) fn live_pairs(&self, span: Span<'a>) -> Result<Vec<KeyValue>, CheckpointError> {
+        let revisions: Vec<_> = self.live(span).map(|state| state.modified).collect();
+        self.pairs(&revisions)
     }
 
     /// A key with its value at the newest revision.
-    pub(crate) fn get(&self, key: &'a [u8]) -> Option<KeyValue> {
-        self.pairs(Span::Key(key)).next()
+    pub(crate) fn get(&self, key: &'a [u8]) -> Result<Option<KeyValue>, CheckpointError> {
+        let state = self.live(Span::Key(key)).next();
+        state.map(|state| self.pair(state.modified)).transpose()
     }
 
-    /// What the change at `revision` stored, as parts of its record.
-    pub(crate) fn pair(&self, revision: Revision) -> KeyValue {
-        record::decode(&self.record(revision).bytes).expect("records in memory are canonical")
+    /// What the changes at some revisions stored, as parts of their records.
+    pub(crate) fn pairs(&self, revisions: &[Revision]) -> Result<Vec<KeyValue>, CheckpointError> {
+        let records = self.history.records(revisions)?;
+        let pairs = records.iter().map(|record| record::decode(&record.bytes));
+        Ok(pairs.map(|pair| pair.expect("stored records are canonical")).collect())
     }
 
-    /// The key of the change at `revision`, as a part of its record.
-    pub(crate) fn key(&self, revision: Revision) -> Bytes {
-        record::key(&self.record(revision).bytes).expect("records in memory are canonical")
-    }
-
-    fn record(&self, revision: Revision) -> &'a Record {
-        self.history.record(revision).expect("every revision in the index has its record")
+    /// What the change at one revision stored.
+    pub(crate) fn pair(&self, revision: Revision) -> Result<KeyValue, CheckpointError> {
+        let record = self.history.record(revision)?;
+        let record = record.expect("every revision in the index has its record");
+        Ok(record::decode(&record.bytes).expect("stored records are canonical"))
     }
 }

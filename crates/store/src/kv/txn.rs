@@ -1,8 +1,8 @@
 //! Transactions: compare, check, then execute.
 //!
 //! All comparisons, also those of transactions inside, are decided on the state before the
-//! transaction, and so are the checks of the operations that will run. Nothing fails after the
-//! first change. Reads see the changes made before them in the same transaction.
+//! transaction, and so are the checks of the operations that will run. Nothing is refused after
+//! the first change. Reads see the changes made before them in the same transaction.
 
 use std::cmp::Ordering;
 
@@ -14,7 +14,8 @@ use quoin_api::etcdserverpb::{
     Compare, RangeRequest, RequestOp, ResponseHeader, ResponseOp, TxnRequest, TxnResponse,
 };
 
-use super::{Reader, Span, Write};
+use super::{Failure, Reader, Span, Write};
+use crate::checkpoint::CheckpointError;
 use crate::index::KeyState;
 
 /// Which branch of a transaction runs, and the same for each transaction in that branch, in order.
@@ -24,14 +25,14 @@ struct Path {
 }
 
 /// Runs a transaction that may write.
-pub(crate) fn run_txn(write: &mut Write<'_>, request: &TxnRequest) -> Result<TxnResponse, Error> {
-    let path = decide(write.reader(), request);
+pub(crate) fn run_txn(write: &mut Write<'_>, request: &TxnRequest) -> Result<TxnResponse, Failure> {
+    let path = decide(write.reader(), request)?;
     check(write, request, &path)?;
     let mut response = execute(request, &path, &mut |operation| {
         Ok(match operation {
             Operation::Range(range) => Response::ResponseRange(write.reader().range(range)?),
-            Operation::Put(put) => Response::ResponsePut(write.put(put)),
-            Operation::Delete(delete) => Response::ResponseDeleteRange(write.delete_range(delete)),
+            Operation::Put(put) => Response::ResponsePut(write.put(put)?),
+            Operation::Delete(delete) => Response::ResponseDeleteRange(write.delete_range(delete)?),
         })
     })?;
     response.header = header(write.revision());
@@ -39,12 +40,15 @@ pub(crate) fn run_txn(write: &mut Write<'_>, request: &TxnRequest) -> Result<Txn
 }
 
 /// Runs a transaction that only reads; one that writes is refused.
-pub(crate) fn run_readonly(reader: Reader<'_>, request: &TxnRequest) -> Result<TxnResponse, Error> {
-    let path = decide(reader, request);
+pub(crate) fn run_readonly(
+    reader: Reader<'_>,
+    request: &TxnRequest,
+) -> Result<TxnResponse, Failure> {
+    let path = decide(reader, request)?;
     check_ranges(reader, request, &path)?;
     let mut response = execute(request, &path, &mut |operation| match operation {
         Operation::Range(range) => Ok(Response::ResponseRange(reader.range(range)?)),
-        Operation::Put(_) | Operation::Delete(_) => Err(Error::UnknownMethod),
+        Operation::Put(_) | Operation::Delete(_) => Err(Error::UnknownMethod.into()),
     })?;
     response.header = header(reader.revision);
     Ok(response)
@@ -65,15 +69,17 @@ fn branch<'a>(request: &'a TxnRequest, path: &Path) -> &'a [RequestOp] {
     if path.succeeded { &request.success } else { &request.failure }
 }
 
-fn decide(reader: Reader<'_>, request: &TxnRequest) -> Path {
-    let succeeded = request.compare.iter().all(|compare| holds(reader, compare));
-    let mut path = Path { succeeded, inner: Vec::new() };
+fn decide(reader: Reader<'_>, request: &TxnRequest) -> Result<Path, CheckpointError> {
+    let mut path = Path { succeeded: true, inner: Vec::new() };
+    for compare in &request.compare {
+        path.succeeded = path.succeeded && holds(reader, compare)?;
+    }
     for operation in branch(request, &path) {
         if let Some(Request::RequestTxn(inner)) = &operation.request {
-            path.inner.push(decide(reader, inner));
+            path.inner.push(decide(reader, inner)?);
         }
     }
-    path
+    Ok(path)
 }
 
 /// Checks the operations that will run, in order.
@@ -122,8 +128,8 @@ fn check_revision(reader: Reader<'_>, range: &RangeRequest) -> Result<(), Error>
 fn execute(
     request: &TxnRequest,
     path: &Path,
-    run: &mut impl FnMut(Operation<'_>) -> Result<Response, Error>,
-) -> Result<TxnResponse, Error> {
+    run: &mut impl FnMut(Operation<'_>) -> Result<Response, Failure>,
+) -> Result<TxnResponse, Failure> {
     let operations = branch(request, path);
     let mut responses = Vec::with_capacity(operations.len());
     let mut paths = path.inner.iter();
@@ -147,16 +153,21 @@ fn execute(
 
 /// Whether a comparison holds for every key that it names. A key that does not exist has no value
 /// to compare with; its numbers are 0.
-fn holds(reader: Reader<'_>, compare: &Compare) -> bool {
+fn holds(reader: Reader<'_>, compare: &Compare) -> Result<bool, CheckpointError> {
     let by_value = compare.target == CompareTarget::Value as i32;
     let mut keys = reader.live(Span::new(&compare.key, &compare.range_end)).peekable();
     if keys.peek().is_none() {
-        return !by_value && holds_for(compare, &KeyState::default(), &[]);
+        return Ok(!by_value && holds_for(compare, &KeyState::default(), &[]));
     }
     if !by_value {
-        return keys.all(|state| holds_for(compare, state, &[]));
+        return Ok(keys.all(|state| holds_for(compare, state, &[])));
     }
-    keys.all(|state| holds_for(compare, state, &reader.pair(state.modified).value))
+    for state in keys {
+        if !holds_for(compare, state, &reader.pair(state.modified)?.value) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// A target without an operand compares with 0 or with the empty value, and so does an operand of

@@ -8,6 +8,7 @@ use quoin_api::etcdserverpb::{
 use quoin_api::mvccpb::KeyValue;
 
 use super::{Kv, Reader, Span};
+use crate::checkpoint::CheckpointError;
 use crate::lease::Leases;
 use crate::record;
 use crate::revision::Revision;
@@ -55,35 +56,38 @@ impl<'a> Write<'a> {
     }
 
     /// Carries out a put that was checked.
-    pub(crate) fn put(&mut self, request: &PutRequest) -> PutResponse {
-        let wants_previous = request.prev_kv || request.ignore_value || request.ignore_lease;
-        let previous = if wants_previous { self.reader().get(&request.key) } else { None };
+    pub(crate) fn put(&mut self, request: &PutRequest) -> Result<PutResponse, CheckpointError> {
+        let reads = request.prev_kv || request.ignore_value;
+        let previous = if reads { self.reader().get(&request.key)? } else { None };
         let kept = previous.as_ref();
         let value = match kept.filter(|_| request.ignore_value) {
             Some(kept) => kept.value.clone(),
             None => request.value.clone(),
         };
-        let lease = match kept.filter(|_| request.ignore_lease) {
-            Some(kept) => kept.lease,
+        let lease = match self.kv.index.get(&request.key).filter(|_| request.ignore_lease) {
+            Some(state) => state.lease,
             None => request.lease,
         };
         self.put_pair(&request.key, value, lease);
         let prev_kv = previous.filter(|_| request.prev_kv);
-        PutResponse { header: self.header(), prev_kv }
+        Ok(PutResponse { header: self.header(), prev_kv })
     }
 
     /// Deletes the keys that a request names, in ascending order.
-    pub(crate) fn delete_range(&mut self, request: &DeleteRangeRequest) -> DeleteRangeResponse {
+    pub(crate) fn delete_range(
+        &mut self,
+        request: &DeleteRangeRequest,
+    ) -> Result<DeleteRangeResponse, CheckpointError> {
         let span = Span::new(&request.key, &request.range_end);
         let reader = self.reader();
         let prev_kvs = match request.prev_kv {
-            true => reader.pairs(span).collect(),
+            true => reader.live_pairs(span)?,
             false => Vec::new(),
         };
-        let keys: Vec<Bytes> = reader.live(span).map(|state| reader.key(state.modified)).collect();
+        let keys = reader.keys(span);
         keys.iter().for_each(|key| self.delete(key));
         let deleted = i64::try_from(keys.len()).expect("there are fewer keys than bytes");
-        DeleteRangeResponse { header: self.header(), deleted, prev_kvs }
+        Ok(DeleteRangeResponse { header: self.header(), deleted, prev_kvs })
     }
 
     /// Deletes one key if it is live.

@@ -16,16 +16,20 @@ use quoin_api::raftpb::ConfChange;
 
 use super::request::{Request, read, read_membership};
 use super::{Applied, COLLECT_PER_ENTRY, EntryData, Fatal, Reply, Store};
-use crate::kv::{Write, run_txn};
+use crate::kv::{Failure, Write, run_txn};
 use crate::lease::LeaseChange;
 use crate::membership::{Downgrade, Membership};
 use crate::view::CompactionHash;
 
 impl Store {
-    /// Applies the entry after the last one. After a [`Fatal`] the state is as before.
+    /// Applies the entry after the last one. After a [`Fatal`] the state is as before, unless it
+    /// says otherwise.
     pub fn apply(&mut self, index: u64, term: u64, entry: EntryData<'_>) -> Result<Applied, Fatal> {
         if self.applied.0.checked_add(1) != Some(index) {
             return Err(Fatal::OutOfOrder { index, applied: self.applied.0 });
+        }
+        if let Some(reason) = self.unreadable.take() {
+            return Err(Fatal::Unreadable { index, reason });
         }
         let applied = match entry {
             EntryData::Normal(entry) if entry.is_empty() => Applied::new(0, Ok(Reply::None)),
@@ -33,7 +37,7 @@ impl Store {
             EntryData::ConfChange(entry) => self.apply_conf_change(index, entry)?,
         };
         self.applied = (index, term);
-        self.kv.collect(COLLECT_PER_ENTRY);
+        self.collect(COLLECT_PER_ENTRY);
         Ok(applied)
     }
 
@@ -46,7 +50,11 @@ impl Store {
                 Ok(Reply::None)
             }
             Request::Nothing => Ok(Reply::None),
-            request => self.admit(&request).and_then(|()| self.run(request)),
+            request => match self.admit(&request).map_err(Failure::from) {
+                Ok(()) => self.run(request),
+                Err(refused) => Err(refused),
+            }
+            .map_or_else(|failure| refusal(failure, index).map(Err), |reply| Ok(Ok(reply)))?,
         };
         let lease_change = lease_change.filter(|_| result.is_ok());
         Ok(Applied { lease_change, ..Applied::new(request_id, result) })
@@ -91,19 +99,19 @@ impl Store {
         Ok(())
     }
 
-    fn run(&mut self, request: Request) -> Result<Reply, Error> {
+    fn run(&mut self, request: Request) -> Result<Reply, Failure> {
         match request {
             Request::Range(request) => self.kv.reader().range(&request).map(Reply::Range),
             Request::Put(request) => {
                 let mut write = Write::begin(&mut self.kv, &mut self.leases);
                 write.check_put(&request)?;
-                let response = write.put(&request);
+                let response = write.put(&request)?;
                 write.finish();
                 Ok(Reply::Put(response))
             }
             Request::DeleteRange(request) => {
                 let mut write = Write::begin(&mut self.kv, &mut self.leases);
-                let response = write.delete_range(&request);
+                let response = write.delete_range(&request)?;
                 write.finish();
                 Ok(Reply::DeleteRange(response))
             }
@@ -239,6 +247,14 @@ fn lease_change(request: &Request) -> Option<LeaseChange> {
         | Request::Txn(_)
         | Request::Compaction(_)
         | Request::Alarm(_) => None,
+    }
+}
+
+/// What the entry is answered with; the end of this member if the reason is its own.
+fn refusal(failure: Failure, index: u64) -> Result<Error, Fatal> {
+    match failure {
+        Failure::Refused(error) => Ok(error),
+        Failure::Unreadable(error) => Err(Fatal::Unreadable { index, reason: error.to_string() }),
     }
 }
 

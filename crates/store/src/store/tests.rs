@@ -190,7 +190,7 @@ fn compaction_at_a_deletion_keeps_it_until_the_next_one() {
     while store.collect(1) {}
     assert_eq!(store.kv.index.count().total, 1);
     let left = store.kv.history.view().record(crate::Revision::first_of(4)).unwrap();
-    assert_eq!(store.view().size(), left.bytes.len());
+    assert_eq!(store.view().size(), left.unwrap().bytes.len());
 }
 
 #[test]

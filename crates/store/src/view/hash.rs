@@ -46,8 +46,8 @@ impl CompactionHash {
     /// before it. It reads all of them.
     pub fn compute(&self) -> Result<HashKv, Error> {
         let Self { view, revision } = self;
-        let keeps_nothing = view.sees_nothing(*revision) && !view.ends_with_deletion(*revision);
-        Ok(view.hash_up_to(*revision, keeps_nothing))
+        let keeps_nothing = view.sees_nothing(*revision) && !view.ends_with_deletion(*revision)?;
+        view.hash_up_to(*revision, keeps_nothing)
     }
 }
 
@@ -61,23 +61,24 @@ impl View {
             return Err(Error::FutureRevision);
         }
         let at = if revision == 0 { self.revision } else { revision };
-        Ok(self.hash_up_to(at, self.sees_nothing(at)))
+        self.hash_up_to(at, self.sees_nothing(at))
     }
 
     /// Hashes the changes up to main revision `at`, at which a reader sees nothing if `empty`.
-    fn hash_up_to(&self, at: i64, empty: bool) -> HashKv {
+    fn hash_up_to(&self, at: i64, empty: bool) -> Result<HashKv, Error> {
         let mut hash = crc32c::crc32c(TABLE);
         for record in self.history.iter_from(crate::Revision::first_of(0)) {
+            let record = record.map_err(|_| Error::Corrupt)?;
             if record.revision.main > at {
                 break;
             }
-            if self.is_hashed(record, at, empty) {
+            if self.is_hashed(&record, at, empty) {
                 let row_key = record.revision.row_key(record.tombstone);
                 hash = crc32c::crc32c_append(hash, row_key.as_bytes());
                 hash = crc32c::crc32c_append(hash, &record.bytes);
             }
         }
-        HashKv { hash, compact_revision: self.compacted, hash_revision: at }
+        Ok(HashKv { hash, compact_revision: self.compacted, hash_revision: at })
     }
 
     /// Whether a reader at main revision `at` finds no key at all.
@@ -89,14 +90,19 @@ impl View {
     }
 
     /// Whether a key was deleted exactly at main revision `at`: a compaction there keeps that.
-    fn ends_with_deletion(&self, at: i64) -> bool {
-        let records = self.history.iter_from(crate::Revision::first_of(at));
-        let mut at_revision = records.take_while(|record| record.revision.main == at);
-        at_revision.any(|record| {
-            let key = record::key(&record.bytes).expect("records in memory are canonical");
+    fn ends_with_deletion(&self, at: i64) -> Result<bool, Error> {
+        for record in self.history.iter_from(crate::Revision::first_of(at)) {
+            let record = record.map_err(|_| Error::Corrupt)?;
+            if record.revision.main > at {
+                break;
+            }
+            let key = record::key(&record.bytes).expect("stored records are canonical");
             let newest = self.index.get(&key).and_then(|state| state.newest_at(at));
-            record.tombstone && newest.is_some_and(|change| change.revision == record.revision)
-        })
+            if record.tombstone && newest.is_some_and(|newest| newest.revision == record.revision) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn is_hashed(&self, record: &Record, at: i64, empty: bool) -> bool {
@@ -110,7 +116,7 @@ impl View {
         if empty {
             return self.is_kept(record);
         }
-        let key = record::key(&record.bytes).expect("records in memory are canonical");
+        let key = record::key(&record.bytes).expect("stored records are canonical");
         let state = self.index.get(&key);
         state.and_then(|state| state.visible_at(at)) == Some(record.revision)
     }
@@ -121,7 +127,7 @@ impl View {
         if record.revision.main > self.compacted {
             return true;
         }
-        let key = record::key(&record.bytes).expect("records in memory are canonical");
+        let key = record::key(&record.bytes).expect("stored records are canonical");
         let state = self.index.get(&key);
         state.and_then(|state| state.survivor(self.compacted)) == Some(record.revision)
     }

@@ -5,7 +5,7 @@
 //! answers, shows and hashes must be what etcd's rules say, whether there was a crash or not.
 
 use super::model::Model;
-use super::random::{Step, compare, reload, run};
+use super::random::{Files, Step, compare, run};
 use super::*;
 
 /// Operations of a script; with `SLOW_TESTS=1` the longer one.
@@ -33,14 +33,14 @@ fn operations() -> Vec<Step> {
 /// Runs a script with a crash after the operation at `crash`, before which some records were
 /// collected.
 fn check(script: &[&Step], crash: Option<(usize, usize)>) {
-    let (mut store, mut model) = (Store::new(), Model::new());
+    let (mut store, mut model, mut files) = (Store::new(), Model::new(), Files::new());
     for (position, step) in script.iter().enumerate() {
-        run(&mut store, &mut model, step);
+        run(&mut store, &mut model, &mut files, step);
         if let Some((_, collected)) = crash.filter(|(at, _)| *at == position) {
             for _ in 0..collected {
                 store.collect(1);
             }
-            store = reload(&store);
+            files.reload(&mut store);
         }
     }
     compare(&store.view(), &model);

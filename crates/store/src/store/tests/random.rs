@@ -1,5 +1,6 @@
-//! Random requests to the store and to the model, with garbage collected and the store written to
-//! a checkpoint and read back in between. Answers, history and hashes must be the same.
+//! Random requests to the store and to the model. In between garbage is collected, checkpoints are
+//! written while the store goes on, records leave memory and files are rewritten, and the store is
+//! read back. Answers, history and hashes must be the same.
 
 use std::path::Path;
 
@@ -11,7 +12,7 @@ use quoin_vfs::{FileSystem, MemFs};
 use super::model::Model;
 use super::*;
 use crate::bbolt::DbImport;
-use crate::checkpoint::{Checkpoint, ConfState};
+use crate::checkpoint::{Checkpoint, ConfState, WriteOptions, Written};
 use crate::view::View;
 use quoin_api::etcdserverpb::Compare;
 
@@ -26,6 +27,13 @@ pub(super) enum Step {
     Revoke(i64),
     Range(RangeRequest),
     Collect(usize),
+    /// Takes a checkpoint to be written later.
+    Take,
+    /// Writes the checkpoint that was taken.
+    Write,
+    /// Takes over what was written, for so many chunks.
+    Place(usize),
+    Budget(usize),
     Reload,
     ReloadDatabase,
     View,
@@ -155,6 +163,10 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0_i64..4).prop_map(Step::Revoke),
         6 => a_range().prop_map(Step::Range),
         1 => (1_usize..9).prop_map(Step::Collect),
+        1 => Just(Step::Take),
+        1 => Just(Step::Write),
+        2 => (1_usize..4).prop_map(Step::Place),
+        1 => prop_oneof![Just(0), Just(100_000)].prop_map(Step::Budget),
         1 => Just(Step::Reload),
         1 => Just(Step::ReloadDatabase),
         1 => Just(Step::View),
@@ -188,7 +200,7 @@ fn make_ends_literal(txn: &mut TxnRequest) {
 }
 
 /// Writes the store to a file of etcd and reads it back.
-fn reload_database(store: &Store) -> Store {
+fn reload_database(store: &mut Store) -> Store {
     let fs = MemFs::new();
     let path = Path::new("db");
     let export = store.checkpoint(ConfState::default()).export().unwrap();
@@ -200,15 +212,53 @@ fn reload_database(store: &Store) -> Store {
     import.into_loaded_with(term, store.membership().clone()).store
 }
 
-pub(super) fn reload(store: &Store) -> Store {
-    let fs = MemFs::new();
-    let dir = Path::new("/store");
-    fs.create_dir_all(dir).unwrap();
-    store.checkpoint(ConfState::default()).write(&fs, dir).unwrap();
-    Checkpoint::load_newest(&fs, dir).unwrap().unwrap().store
+/// The files of the store, and the job that writes them.
+pub(super) struct Files {
+    fs: MemFs,
+    taken: Option<Checkpoint>,
+    written: Option<Written>,
 }
 
-pub(super) fn run(store: &mut Store, model: &mut Model, step: &Step) {
+const DIR: &str = "/store";
+
+impl Files {
+    pub(super) fn new() -> Self {
+        let fs = MemFs::new();
+        fs.create_dir_all(Path::new(DIR)).unwrap();
+        Self { fs, taken: None, written: None }
+    }
+
+    fn write(&mut self, store: &mut Store) {
+        let Some(checkpoint) = self.taken.take() else { return };
+        // The work of one job is taken over before the next one begins.
+        self.place(store, usize::MAX);
+        let options = WriteOptions { segment_bytes: 200 };
+        let written = checkpoint.write_paced(&self.fs, Path::new(DIR), &options, &mut |_| ());
+        self.written = Some(written.unwrap());
+    }
+
+    fn place(&mut self, store: &mut Store, chunks: usize) -> bool {
+        if let Some(written) = self.written.take() {
+            store.placed(written);
+        }
+        store.place(chunks)
+    }
+
+    pub(super) fn reload(&mut self, store: &mut Store) {
+        self.taken.get_or_insert_with(|| store.checkpoint(ConfState::default()));
+        self.write(store);
+        self.place(store, usize::MAX);
+        self.taken = Some(store.checkpoint(ConfState::default()));
+        self.write(store);
+        let newest = Checkpoint::list(&self.fs, Path::new(DIR)).unwrap();
+        assert_eq!(newest.len(), 1);
+        Checkpoint::scrub(&self.fs, Path::new(DIR), newest[0], &mut |_| ()).unwrap();
+        *store = Checkpoint::load_newest(&self.fs, Path::new(DIR)).unwrap().unwrap().store;
+        (self.taken, self.written) = (None, None);
+    }
+}
+
+pub(super) fn run(store: &mut Store, model: &mut Model, files: &mut Files, step: &Step) {
     match step.clone() {
         Step::Put(put) => {
             let expected = model.put(&put).map(Reply::Put);
@@ -250,8 +300,19 @@ pub(super) fn run(store: &mut Store, model: &mut Model, step: &Step) {
         Step::Collect(limit) => {
             store.collect(limit);
         }
-        Step::Reload => *store = reload(store),
-        Step::ReloadDatabase => *store = reload_database(store),
+        // Only one job at a time.
+        Step::Take if files.written.is_none() && files.taken.is_none() && !store.place(0) => {
+            files.taken = Some(store.checkpoint(ConfState::default()));
+        }
+        Step::Take => {}
+        Step::Write => files.write(store),
+        Step::Place(chunks) => drop(files.place(store, chunks)),
+        Step::Budget(bytes) => store.set_memory_budget(bytes),
+        Step::Reload => files.reload(store),
+        Step::ReloadDatabase => {
+            *store = reload_database(store);
+            *files = Files::new();
+        }
         Step::View => {}
     }
 }
@@ -298,10 +359,10 @@ proptest! {
 
     #[test]
     fn behaves_like_the_model(steps in vec(step().prop_filter("allowed", is_allowed), 1..80)) {
-        let (mut store, mut model) = (Store::new(), Model::new());
+        let (mut store, mut model, mut files) = (Store::new(), Model::new(), Files::new());
         let mut views = Vec::new();
         for step in &steps {
-            run(&mut store, &mut model, step);
+            run(&mut store, &mut model, &mut files, step);
             if matches!(step, Step::View | Step::Reload | Step::ReloadDatabase) {
                 compare(&store.view(), &model);
                 views.push((store.view(), model.clone()));
@@ -313,7 +374,8 @@ proptest! {
         for (view, model) in views {
             compare(&view, &model);
         }
-        compare(&reload(&store).view(), &model);
-        compare(&reload_database(&store).view(), &model);
+        files.reload(&mut store);
+        compare(&store.view(), &model);
+        compare(&reload_database(&mut store).view(), &model);
     }
 }

@@ -1,0 +1,167 @@
+//! From the index of a checkpoint back to an index in memory and a history in files.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use quoin_vfs::FileSystem;
+
+use super::blocks::Content;
+use super::{CheckpointError, END, ROW};
+use crate::history::segment::{Segment, has_room};
+use crate::history::{CHUNK_SLOTS, ColdBuilder, Files, History, Link, Listed, Place};
+use crate::index::{Change, Index, KeyState};
+use crate::lease::Leases;
+use crate::revision::Revision;
+use crate::tree::{Builder, Entry};
+
+/// Where the record of a change is.
+struct Located {
+    change: Change,
+    /// Which of the segments.
+    segment: u32,
+    offset: u32,
+    length: u32,
+}
+
+/// Reads what follows the leases in a checkpoint.
+pub(super) fn read(
+    fs: &dyn FileSystem,
+    dir: &Path,
+    content: &mut Content,
+    newest: i64,
+    leases: &mut Leases,
+) -> Result<(Index, History), CheckpointError> {
+    let segments = content.list(|content| listed(fs, dir, content))?;
+    if segments.windows(2).any(|pair| pair[0].segment.number() >= pair[1].segment.number()) {
+        return Err(content.damaged("segments out of order"));
+    }
+    let next = content.u64()?;
+    if segments.last().is_some_and(|last| last.segment.number() >= next) {
+        return Err(content.damaged("a segment beyond the last one"));
+    }
+    let mut reader = Rows { content, newest, segments: &segments, key: Vec::new() };
+    let mut builder = Builder::new();
+    let mut located = Vec::new();
+    while let Some(state) = reader.row(&mut located)? {
+        if state.is_live() && state.lease != 0 {
+            leases.attach(state.lease, &reader.key);
+        }
+        builder.push(reader.key.clone(), state);
+    }
+    located.sort_unstable_by_key(|located| located.change.revision);
+    let twice = |pair: &[Located]| pair[0].change.revision == pair[1].change.revision;
+    if located.windows(2).any(twice) {
+        return Err(content.damaged("two changes of one revision"));
+    }
+    let links = located.chunks(CHUNK_SLOTS).filter_map(|chunk| link(chunk, &segments)).collect();
+    let listed = segments.into_iter().map(|listed| (listed.segment.number(), listed)).collect();
+    Ok((builder.finish(), History::placed(links, Files { listed, next })))
+}
+
+fn listed(
+    fs: &dyn FileSystem,
+    dir: &Path,
+    content: &mut Content,
+) -> Result<Listed, CheckpointError> {
+    let (number, length, checksum) = (content.u64()?, content.u64()?, content.u32()?);
+    let segment = Segment::open(fs, dir, number, (length, checksum))?;
+    Ok(Listed { segment: Arc::new(segment), length, checksum, live: 0 })
+}
+
+fn link(chunk: &[Located], segments: &[Listed]) -> Option<Link> {
+    let mut places = ColdBuilder::default();
+    for &Located { change, segment, offset, length } in chunk {
+        let (revision, tombstone) = (change.revision, change.tombstone);
+        let segment = &segments[segment as usize].segment;
+        places.push(&Place { segment, offset, revision, tombstone, length });
+    }
+    places.finish().map(Link::placed)
+}
+
+struct Rows<'a> {
+    content: &'a mut Content,
+    newest: i64,
+    segments: &'a [Listed],
+    /// The key of the row.
+    key: Vec<u8>,
+}
+
+impl Rows<'_> {
+    /// Reads a row and where its records are; none at the end.
+    fn row(&mut self, located: &mut Vec<Located>) -> Result<Option<KeyState>, CheckpointError> {
+        match self.content.u8()? {
+            END => return Ok(None),
+            ROW => {}
+            _ => return Err(self.content.damaged("neither a key nor the end of keys")),
+        }
+        self.next_key()?;
+        let (created, version) = (self.number()?, self.number()?);
+        let lease = self.content.varint()? as i64;
+        let mut state = KeyState::default();
+        let mut last = Revision::default();
+        for _ in 0..self.content.varint()? {
+            let change = self.change(last, located)?;
+            last = change.revision;
+            state.restore(change, created, version, lease);
+        }
+        let fits = match state.is_live() {
+            true => (1..=state.modified.main).contains(&created) && version > 0,
+            false => state.modified.main > 0 && (created, version, lease) == (0, 0, 0),
+        };
+        if !fits {
+            return Err(self.content.damaged("a key in a state that cannot be"));
+        }
+        Ok(Some(state))
+    }
+
+    fn next_key(&mut self) -> Result<(), CheckpointError> {
+        let shared = usize::try_from(self.content.varint()?).unwrap_or(usize::MAX);
+        let length = self.content.varint()?;
+        let suffix = self.content.bytes_of(length)?;
+        let Some(before) = self.key.get(..shared) else {
+            return Err(self.content.damaged("a key that shares more than there is"));
+        };
+        let key = [before, &suffix].concat();
+        if key <= self.key {
+            return Err(self.content.damaged("a key out of order"));
+        }
+        self.key = key;
+        Ok(())
+    }
+
+    fn change(
+        &mut self,
+        last: Revision,
+        located: &mut Vec<Located>,
+    ) -> Result<Change, CheckpointError> {
+        let main = last.main.checked_add(self.number()?);
+        let sub = self.content.varint()?;
+        let word = self.content.varint()?;
+        let (segment, offset) = (self.content.varint()?, self.content.varint()?);
+        let (length, tombstone) = (word >> 1, word & 1 == 1);
+        let narrow = |number: u64| u32::try_from(number).ok();
+        let (Some(main), Some(sub), Some(length), Some(segment), Some(offset)) =
+            (main, narrow(sub), narrow(length), narrow(segment), narrow(offset))
+        else {
+            return Err(self.content.damaged("a number that is too large"));
+        };
+        let revision = Revision { main, sub };
+        if revision <= last || main > self.newest || main < 1 {
+            return Err(self.content.damaged("a change out of order"));
+        }
+        let listed = self.segments.get(segment as usize);
+        let fits = |listed: &Listed| has_room(listed.length, offset, length);
+        if !listed.is_some_and(fits) || !Place::is_length(length) {
+            return Err(self.content.damaged("a record where none can be"));
+        }
+        let change = Change { revision, tombstone };
+        located.push(Located { change, segment, offset, length });
+        Ok(change)
+    }
+
+    /// A number that is not negative.
+    fn number(&mut self) -> Result<i64, CheckpointError> {
+        let number = i64::try_from(self.content.varint()?);
+        number.map_err(|_| self.content.damaged("a number that is too large"))
+    }
+}

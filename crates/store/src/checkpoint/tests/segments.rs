@@ -1,0 +1,414 @@
+//! Checkpoints whose records are in segments.
+
+use super::*;
+use crate::history::segment;
+
+fn names(fs: &dyn FileSystem) -> Vec<String> {
+    fs.list(Path::new(DIR)).unwrap()
+}
+
+fn segments(fs: &dyn FileSystem) -> Vec<u64> {
+    names(fs).iter().filter_map(|name| segment::parse(name)).collect()
+}
+
+fn compact(store: &mut Store, revision: i64) {
+    let compaction = Some(CompactionRequest { revision, physical: false });
+    apply(store, &InternalRaftRequest { compaction, ..Default::default() });
+    while store.collect(100) {}
+}
+
+fn read(fs: &dyn FileSystem, path: &Path) -> Vec<u8> {
+    let file = fs.open(path, OpenMode::Read).unwrap();
+    let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    bytes
+}
+
+/// The bytes are a format, not an accident of the code: a change of them needs a new version.
+#[test]
+fn golden_bytes_of_an_index_and_a_segment() {
+    let mut store = Store::new();
+    let lease_grant = Some(LeaseGrantRequest { id: 5, ttl: 60 });
+    apply(&mut store, &InternalRaftRequest { lease_grant, ..Default::default() });
+    put(&mut store, "k", b"v", 5);
+    put(&mut store, "kk", b"", 0);
+    let fs = new_fs();
+    let conf = ConfState { voters: vec![1], learners: vec![] };
+    store.checkpoint(conf).write(&fs, Path::new(DIR)).unwrap();
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let segment = [
+        "51554f494e534547", // QUOINSEG
+        "01000000",         // version
+        "0000000000000000", // number
+        "SUM0",
+        "0e000000", // a record
+        "SUM1",
+        "0200000000000000",
+        "00000000",
+        "0a016b1002180220012a01763005",
+        "0a000000",
+        "SUM2",
+        "0300000000000000",
+        "00000000",
+        "0a026b6b100318032001",
+        "0200000000000000", // records
+        "7000000000000000", // length
+        "SUM3",
+        "SUM4",
+    ]
+    .concat();
+    let found = hex(&read(&fs, &segment::path(Path::new(DIR), 0)));
+    check_hex(&found, &segment);
+    let index = [
+        "SUM0SUM1",         // length and checksum of the block
+        "51554f494e434b50", // QUOINCKP
+        "02000000",         // version
+        "0300000000000000", // index
+        "0200000000000000", // term
+        "01000000",         // voters
+        "0100000000000000",
+        "00000000",         // learners
+        "0300000000000000", // revision
+        "ffffffffffffffff", // compacted
+        "00000000",         // members
+        "00000000",         // removed
+        "00",               // version of the cluster
+        "00",               // downgrade
+        "00000000",         // alarms
+        "01",               // a lease
+        "0500000000000000",
+        "3c00000000000000",
+        "0000000000000000",
+        "00",
+        "01000000", // segments
+        "0000000000000000",
+        "7000000000000000",
+        "SUM2",
+        "0100000000000000", // the next one
+        "0100016b02010501", // a key, and one change
+        "02001c0018",
+        "0101016b03010001",
+        "030014003a",
+        "00",
+        "00000000SUM3",
+    ]
+    .concat();
+    let found = hex(&read(&fs, &CheckpointId { index: 3 }.path(Path::new(DIR))));
+    check_hex(&found[..found.len() - 16], &index);
+}
+
+/// Compares all but the checksums, which are what the reader wants them to be.
+fn check_hex(found: &str, expected: &str) {
+    let mut at = 0;
+    let mut rest = expected;
+    while !rest.is_empty() {
+        match rest.strip_prefix("SUM") {
+            Some(behind) => (at, rest) = (at + 8, &behind[1..]),
+            None => {
+                let length = rest.find("SUM").unwrap_or(rest.len());
+                assert_eq!(&found[at..at + length], &rest[..length], "at {at} in {found}");
+                (at, rest) = (at + length, &rest[length..]);
+            }
+        }
+    }
+    assert_eq!(at, found.len(), "{found}");
+}
+
+#[test]
+fn only_what_the_newest_names_stays() {
+    let fs = new_fs();
+    let mut store = full_store();
+    for left_over in ["checkpoint-0000000000000001.tmp", "segment-0000000000000007"] {
+        replace(&fs, &Path::new(DIR).join(left_over), b"left over");
+    }
+    replace(&fs, Path::new("/store/checkpoint-1"), b"not ours");
+    for _ in 0..4 {
+        let id = write(&fs, &mut store).unwrap();
+        assert_eq!(Checkpoint::list(&fs, Path::new(DIR)).unwrap(), [id]);
+        put(&mut store, "a", b"later", 0);
+    }
+    // No number is used twice, and every job wrote what was new.
+    let numbers = segments(&fs);
+    assert!(numbers.iter().all(|number| *number > 7) && numbers.len() >= 4, "{numbers:?}");
+    assert_eq!(names(&fs).len(), numbers.len() + 2, "{:?}", names(&fs));
+}
+
+/// Records in files are as good as those in memory, whatever the budget.
+#[test]
+fn records_leave_memory_and_are_read_from_files() {
+    let fs = new_fs();
+    let mut store = full_store();
+    for n in 0..3000 {
+        put(&mut store, &format!("key{}", n % 701), format!("value {n}").as_bytes(), 0);
+    }
+    let hot = store.view();
+    let bytes = bytes_of(&mut store);
+    write(&fs, &mut store).unwrap();
+    assert_eq!(store.unplaced_bytes(), 0);
+    store.set_memory_budget(0);
+    check_same(&store.view(), &hot);
+    assert_eq!(bytes_of(&mut store), bytes, "the stream does not depend on where records are");
+    check_same(&load_newest(&fs).unwrap().unwrap().store.view(), &hot);
+    put(&mut store, "key1", b"one more", 0);
+    assert!(store.unplaced_bytes() > 0);
+}
+
+/// All keys are written anew and what was before is compacted: the old segments go, and a view
+/// that was taken before still reads them.
+#[test]
+fn segments_that_are_mostly_dead_go() {
+    let fs = new_fs();
+    let mut store = full_store();
+    let write = |store: &mut Store| {
+        let options = WriteOptions { segment_bytes: 4096 };
+        let checkpoint = store.checkpoint(conf());
+        let written = checkpoint.write_paced(&fs, Path::new(DIR), &options, &mut |_| ());
+        store.placed(written.unwrap());
+        while store.place(1) {}
+    };
+    put(&mut store, "long", b"", 0);
+    let fill = |store: &mut Store, value: &[u8]| {
+        for n in 0..500 {
+            put(store, &format!("key{n}"), value, 0);
+        }
+    };
+    fill(&mut store, b"the first value");
+    let revision = store.view().revision();
+    compact(&mut store, revision);
+    write(&mut store);
+    store.set_memory_budget(0);
+    let (first, before) = (segments(&fs), store.view());
+    let shown = before.range(&everything()).unwrap();
+    fill(&mut store, b"the second one");
+    // One old record of ten stays.
+    for n in (0..500).step_by(10) {
+        put(&mut store, &format!("kept{n}"), b"", 0);
+    }
+    let revision = store.view().revision();
+    compact(&mut store, revision);
+    let (all, dead) = store.file_bytes();
+    assert!(dead * 2 > all, "{dead} of {all} bytes are dead");
+    write(&mut store);
+    let (all, dead) = store.file_bytes();
+    assert!(dead * 4 <= all, "{dead} of {all} bytes are dead");
+    assert!(segments(&fs).iter().all(|number| !first.contains(number)));
+    assert_eq!(before.range(&everything()).unwrap(), shown, "an open file outlives its name");
+    check_same(&load_newest(&fs).unwrap().unwrap().store.view(), &store.view());
+}
+
+/// Checkpoints of little changes leave short segments, which are joined before they are many.
+#[test]
+fn short_segments_are_joined() {
+    let fs = new_fs();
+    let mut store = full_store();
+    for n in 0..100 {
+        put(&mut store, &format!("key{n}"), b"v", 0);
+        let written = store.checkpoint(conf()).write(&fs, Path::new(DIR)).unwrap();
+        store.placed(written);
+        while store.place(1) {}
+        assert!(segments(&fs).len() <= 10, "{:?}", segments(&fs));
+    }
+    check_same(&load_newest(&fs).unwrap().unwrap().store.view(), &store.view());
+}
+
+/// The store goes on while the job writes: it appends, and drops what the job writes.
+#[test]
+fn a_job_may_be_late() {
+    let fs = new_fs();
+    let mut store = full_store();
+    for n in 0..5000 {
+        put(&mut store, &format!("key{}", n % 100), b"v", 0);
+    }
+    let checkpoint = store.checkpoint(conf());
+    let revision = store.view().revision();
+    for n in 0..3000 {
+        put(&mut store, &format!("later{}", n % 7), b"v", 0);
+    }
+    compact(&mut store, revision - 50);
+    let written = checkpoint.write(&fs, Path::new(DIR)).unwrap();
+    let unplaced = store.unplaced_bytes();
+    store.placed(written);
+    while store.place(1) {}
+    assert!(store.unplaced_bytes() < unplaced);
+    store.set_memory_budget(0);
+    let expected = store.view();
+    write(&fs, &mut store).unwrap();
+    assert_eq!(store.unplaced_bytes(), 0);
+    check_same(&load_newest(&fs).unwrap().unwrap().store.view(), &expected);
+}
+
+/// Another store has taken the place of the one that the job wrote.
+#[test]
+fn a_job_of_another_store_is_passed_over() {
+    let fs = new_fs();
+    let mut store = full_store();
+    let written = store.checkpoint(conf()).write(&fs, Path::new(DIR)).unwrap();
+    let mut other = full_store();
+    let unplaced = other.unplaced_bytes();
+    other.placed(written);
+    assert!(!other.place(1));
+    assert_eq!(other.unplaced_bytes(), unplaced);
+}
+
+/// A state that arrives must not take away the segments that the running store reads.
+#[test]
+fn a_received_state_leaves_segments_alone() {
+    let fs = new_fs();
+    let mut store = full_store();
+    write(&fs, &mut store).unwrap();
+    let numbers = segments(&fs);
+    let mut ahead = full_store();
+    put(&mut ahead, "ahead", b"", 0);
+    let mut received = ReceivedCheckpoint::begin(Arc::new(fs.clone()), Path::new(DIR)).unwrap();
+    received.push(&bytes_of(&mut ahead)).unwrap();
+    let mut loaded = received.finish().unwrap();
+    assert_eq!(segments(&fs), numbers);
+    check_loaded(&load_newest(&fs).unwrap().unwrap(), &ahead);
+    put(&mut loaded.store, "behind", b"", 0);
+    write(&fs, &mut loaded.store).unwrap();
+    assert!(segments(&fs).iter().all(|number| !numbers.contains(number)));
+    check_loaded(&load_newest(&fs).unwrap().unwrap(), &loaded.store);
+}
+
+fn everything() -> RangeRequest {
+    let all = Bytes::from_static(&[0]);
+    RangeRequest { key: all.clone(), range_end: all, ..RangeRequest::default() }
+}
+
+/// What a damaged directory does: it is refused, or a read or a scrub says which file it is. What
+/// is not refused is right.
+fn check_damaged(fs: &MemFs, damaged: &Path, expected: &View, what: &str) {
+    let is_named = |error: &CheckpointError| match error {
+        CheckpointError::Damaged { path, .. } | CheckpointError::Io { path, .. } => path == damaged,
+        CheckpointError::Version { .. } => false,
+    };
+    let mut loaded = match load_newest(fs) {
+        Err(error) => return assert!(is_named(&error), "{what}: {error}"),
+        Ok(loaded) => loaded.unwrap(),
+    };
+    let id = CheckpointId { index: loaded.index };
+    let scrubbed = Checkpoint::scrub(fs, Path::new(DIR), id, &mut |_| ());
+    assert!(scrubbed.as_ref().is_err_and(is_named), "{what}: {scrubbed:?}");
+    match loaded.store.view().range(&everything()) {
+        Ok(found) => assert_eq!(found, expected.range(&everything()).unwrap(), "{what}"),
+        Err(error) => assert_eq!(error, quoin_api::error::Error::Corrupt, "{what}"),
+    }
+    if let Err(error) = write(fs, &mut loaded.store) {
+        assert!(is_named(&error), "{what}: {error}");
+    }
+}
+
+/// One bit of any byte of any file, or any number of bytes at the end.
+#[test]
+fn no_damage_of_a_file_goes_unseen() {
+    let mut store = full_store();
+    put(&mut store, "long", b"", 0);
+    for n in 0..8 {
+        put(&mut store, &format!("key{n}"), b"v", 0);
+    }
+    compact(&mut store, 6);
+    let fs = new_fs();
+    write(&fs, &mut store).unwrap();
+    for name in names(&fs) {
+        let path = Path::new(DIR).join(&name);
+        let bytes = read(&fs, &path);
+        assert!(bytes.len() < 1000);
+        for at in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1 << (at % 8);
+            for (bytes, what) in [(&flipped[..], "a bit"), (&bytes[..at], "a cut")] {
+                let fs = fs.crash(CrashMode::KeepAll);
+                replace(&fs, &path, bytes);
+                let what = format!("{what} at {at} of {name}");
+                check_damaged(&fs, &path, &store.view(), &what);
+            }
+        }
+    }
+}
+
+/// A damaged record must end the member that needs it to apply an entry, not change what it does.
+#[test]
+fn an_entry_that_needs_a_damaged_record_is_fatal() {
+    let fs = new_fs();
+    let mut store = full_store();
+    write(&fs, &mut store).unwrap();
+    store.set_memory_budget(0);
+    for number in segments(&fs) {
+        let path = segment::path(Path::new(DIR), number);
+        let length = read(&fs, &path).len();
+        fs.open(&path, OpenMode::ReadWrite).unwrap().write_at(&vec![0; length], 0).unwrap();
+    }
+    let key = Bytes::from_static(b"a");
+    assert!(store.view().value_at(b"a", store.view().revision()).is_err());
+    assert!(store.view().hash_kv(0).is_err());
+    assert!(store.view().events_from(3).unwrap().any(|event| event.is_err()));
+    let put = Some(PutRequest { key, prev_kv: true, ..PutRequest::default() });
+    let entry = InternalRaftRequest { put, ..Default::default() };
+    let entry = Bytes::from(entry.encode_to_vec());
+    let applied = store.apply(store.applied().0 + 1, 2, EntryData::Normal(&entry));
+    let Err(crate::Fatal::Unreadable { reason, .. }) = applied else { panic!("{applied:?}") };
+    assert!(reason.contains("segment-"), "{reason}");
+}
+
+/// The world stops at any operation while checkpoints are written and segments are rewritten. What
+/// is found afterwards is one of them, whole, and not older than the last one that was reported as
+/// written.
+#[test]
+fn a_crash_at_any_operation_leaves_a_whole_checkpoint() {
+    let mut stop = 0;
+    loop {
+        let fs = new_fs();
+        fs.stop_after(fs.ops() + stop);
+        let mut store = full_store();
+        let mut states = vec![];
+        let mut written = None;
+        for n in 0..4 {
+            for key in ["a", "b", "c", "d"] {
+                put(&mut store, key, &[n; 100], 0);
+            }
+            let revision = store.view().revision();
+            compact(&mut store, revision - 2);
+            states.push((store.applied(), store.view()));
+            match write(&fs, &mut store) {
+                Ok(id) => written = Some(id.index),
+                Err(_) => break,
+            }
+        }
+        let seeded = (0..4).map(|seed| CrashMode::Subset { seed });
+        for mode in [CrashMode::KeepSynced, CrashMode::KeepAll].into_iter().chain(seeded) {
+            let after = fs.crash(mode);
+            let found = load_newest(&after).unwrap_or_else(|error| panic!("stop {stop}: {error}"));
+            let index = found.as_ref().map(|found| found.index);
+            assert!(index >= written, "stop {stop}: {index:?} < {written:?}");
+            let Some(mut found) = found else { continue };
+            let expected = states.iter().find(|(applied, _)| applied.0 == found.index).unwrap();
+            check_same(&found.store.view(), &expected.1);
+            put(&mut found.store, "later", b"", 0);
+            write(&after, &mut found.store).unwrap();
+            let newest = load_newest(&after).unwrap().unwrap();
+            check_same(&newest.store.view(), &found.store.view());
+        }
+        if !fs.stopped() {
+            assert_eq!(written, Some(store.applied().0));
+            return;
+        }
+        stop += 1;
+    }
+}
+
+/// A sync that failed must not be followed by a name that says that all is well.
+#[test]
+fn a_failed_sync_is_reported() {
+    let fs = new_fs();
+    let mut store = full_store();
+    for n in 1.. {
+        fs.fail_sync(n);
+        if write(&fs, &mut store).is_ok() {
+            assert!(n > 2, "segments and the index are synced");
+            break;
+        }
+        assert!(load_newest(&fs).unwrap().is_none());
+        assert_eq!(names(&fs), Vec::<String>::new(), "a job cleans up behind itself");
+    }
+    check_loaded(&load_newest(&fs).unwrap().unwrap(), &store);
+}
