@@ -6,13 +6,15 @@
 //! The server gives it threads, sockets and a clock; the simulator gives it a seed.
 //!
 //! In reading order: [`node`] (the turn), `waiters` and `reads` (who waits for what), `lessor` and
-//! `leases` (when leases end), [`log_work`] (what must be durable before what is said), [`recover`]
-//! (from a data-dir to a node), [`request_id`], [`wire`] (raft messages as raftpb).
+//! `leases` (when leases end), `checkpoints` (when one is due), [`log_work`] (what must be durable
+//! before what is said), [`recover`] (from a data-dir to a node), [`request_id`], [`wire`] (raft
+//! messages as raftpb).
 //!
 //! Not here: tokio, gRPC, TLS, the wall clock, the format of any file.
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
+mod checkpoints;
 mod leases;
 mod lessor;
 pub mod log_work;

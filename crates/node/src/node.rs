@@ -18,8 +18,11 @@ use quoin_raft::{
     Body, Entry, EntryKind, Index, Message, NodeId, ProgressState, Raft, Ready, Role, Snapshot,
     SnapshotMeta, StepError, Term,
 };
-use quoin_store::{Applied, Checkpoint, CompactionHash, ConfState, EntryData, Store, View};
+use quoin_store::{
+    Applied, Checkpoint, CompactionHash, ConfState, EntryData, Store, View, Written,
+};
 
+use crate::checkpoints::Checkpoints;
 use crate::leases::{Leases, Reader};
 use crate::lessor::{Clock, LeaseTime};
 use crate::reads::Reads;
@@ -40,6 +43,9 @@ const RETAINED_BYTES_MAX: usize = 256 << 20;
 const GARBAGE_PER_TURN: usize = 256;
 /// The same per tick, so that garbage also shrinks in an idle store.
 const GARBAGE_PER_TICK: usize = 4096;
+/// Chunks of records whose places in files are taken over after a batch of entries, and per tick.
+const PLACED_PER_TURN: usize = 8;
+const PLACED_PER_TICK: usize = 64;
 /// Applied entries are dropped from memory this many at a time.
 const COMPACT_STEP: usize = 100;
 
@@ -60,6 +66,8 @@ pub struct Options {
     pub read_retry_ticks: u64,
     /// Applied entries after which a checkpoint is due.
     pub snapshot_count: u64,
+    /// Bytes of stored records that may stay in memory although they are in files.
+    pub memory_budget: usize,
     /// Applied entries kept in memory for followers.
     pub catchup_entries: u64,
     /// True to ask the others before campaigning.
@@ -191,25 +199,18 @@ pub struct Node<W> {
     retained_bytes: usize,
     checkpoints: Checkpoints,
     log_snapshot: Option<SnapshotMeta>,
-    /// Garbage was collected and the published view does not show it yet.
-    collected: bool,
-}
-
-/// When the next checkpoint is due. The cost of a checkpoint grows with the store, so the log
-/// that it replaces must have grown in proportion.
-#[derive(Debug)]
-struct Checkpoints {
-    last_index: Index,
-    last_bytes: u64,
-    log_bytes: u64,
-    under_way: bool,
+    /// True while garbage is collected or the work of a checkpoint is taken over.
+    tidying: bool,
+    /// True if the published view keeps alive what the store has let go of.
+    stale_view: bool,
 }
 
 impl<W> Node<W> {
     /// Returns a node that stands at `store` and continues with what Raft restored.
     #[must_use]
-    pub fn new(options: Options, raft: Raft, store: Store) -> Self {
-        let last_index = Index(store.applied().0);
+    pub fn new(options: Options, raft: Raft, mut store: Store) -> Self {
+        store.set_memory_budget(options.memory_budget);
+        let checkpoints = Checkpoints::new(Index(store.applied().0), &options);
         let clock = Clock::new(options.tick_ms, options.min_lease_ttl_s());
         Self {
             reads: Reads::new(RequestIds::new(options.id, options.start_ms).next()),
@@ -228,9 +229,10 @@ impl<W> Node<W> {
             incoming: Vec::new(),
             retained: VecDeque::new(),
             retained_bytes: 0,
-            checkpoints: Checkpoints { last_index, last_bytes: 0, log_bytes: 0, under_way: false },
+            checkpoints,
             log_snapshot: None,
-            collected: false,
+            tidying: false,
+            stale_view: false,
         }
     }
 
@@ -302,10 +304,8 @@ impl<W> Node<W> {
     pub fn tick(&mut self) {
         self.now += 1;
         self.raft.tick();
-        if self.store.has_garbage() {
-            self.store.collect(GARBAGE_PER_TICK);
-            self.collected = true;
-        }
+        self.tidy(GARBAGE_PER_TICK, PLACED_PER_TICK);
+        self.checkpoints.tick(self.now, &self.store, self.tidying);
         let elected = self.leader_since;
         let election_ticks = u64::from(self.options.election_ticks);
         while let Some((id, waiter)) = self.waiters.take_expired(self.now) {
@@ -349,11 +349,25 @@ impl<W> Node<W> {
     }
 
     /// Takes note that a checkpoint is durable, or that it could not be written.
-    pub fn checkpointed(&mut self, written: Option<SnapshotMeta>) {
-        self.checkpoints.under_way = false;
-        if written.is_some() {
-            self.log_snapshot = written;
+    pub fn checkpointed(&mut self, written: Option<(SnapshotMeta, Written)>) {
+        let index_bytes = written.as_ref().map(|(_, written)| written.index_bytes);
+        self.checkpoints.ended(self.now, index_bytes);
+        if let Some((meta, written)) = written {
+            self.tidying = true;
+            self.store.placed(written);
+            if self.checkpoints.is_new_to_log(meta.index) {
+                self.log_snapshot = Some(meta);
+            }
         }
+    }
+
+    /// Goes on with what the store does beside applying entries. When that is done, the view that
+    /// was published last would keep alive what is no longer needed.
+    fn tidy(&mut self, garbage: usize, chunks: usize) {
+        let collecting = self.store.collect(garbage);
+        let tidying = self.store.place(chunks) || collecting;
+        self.stale_view |= self.tidying && !tidying;
+        self.tidying = tidying;
     }
 
     /// Campaigns now, without waiting for the election timeout.
@@ -425,6 +439,9 @@ impl<W> Node<W> {
         let committed = self.consensus_turn(&mut turn);
         self.apply_turn(committed, &mut turn);
         turn.answers.append(&mut self.answers);
+        if std::mem::take(&mut self.stale_view) && turn.view.is_none() {
+            turn.view = Some(self.store.view());
+        }
         turn.idle &= turn.answers.is_empty() && turn.events.is_empty();
         turn
     }
@@ -513,7 +530,7 @@ impl<W> Node<W> {
         turn.events.push(Event::SendSnapshot(Message { body, ..message }, checkpoint));
     }
 
-    fn checkpoint_at(&self, meta: &SnapshotMeta) -> Checkpoint {
+    fn checkpoint_at(&mut self, meta: &SnapshotMeta) -> Checkpoint {
         let ids = |nodes: &[NodeId]| nodes.iter().map(|node| node.0).collect();
         let (voters, learners) = (ids(&meta.conf.voters), ids(&meta.conf.learners));
         self.store.checkpoint(ConfState { voters, learners })
@@ -526,9 +543,10 @@ impl<W> Node<W> {
         let meta = snapshot.meta;
         assert_eq!(meta.index.0, store.applied().0, "the state stands at its snapshot's index");
         self.store = store;
+        self.store.set_memory_budget(self.options.memory_budget);
         self.retained.clear();
         self.retained_bytes = 0;
-        self.checkpoints.last_index = meta.index;
+        self.checkpoints.installed(meta.index);
         turn.log.snapshot = Some(meta);
         turn.log.must_sync = true;
         turn.view = Some(self.store.view());
@@ -548,14 +566,12 @@ impl<W> Node<W> {
         }
         let applied = self.applied();
         if moved {
-            self.store.collect(GARBAGE_PER_TURN);
+            self.tidy(GARBAGE_PER_TURN, PLACED_PER_TURN);
             self.raft.set_applied(applied);
             turn.view = Some(self.store.view());
             self.forget_applied(applied);
-            self.check_checkpoint(applied, turn);
-        } else if std::mem::take(&mut self.collected) {
-            turn.view = Some(self.store.view());
         }
+        self.check_checkpoint(turn);
         self.check_leadership();
         for reader in self.reads.take_ready(applied) {
             match reader {
@@ -572,7 +588,7 @@ impl<W> Node<W> {
     /// Applies one entry. An error is the reason why this member must stop.
     fn apply(&mut self, entry: &Entry, turn: &mut Turn<W>) -> Result<(), String> {
         assert_eq!(entry.index, self.applied().next(), "entries are applied in order, each once");
-        self.checkpoints.log_bytes += entry.data.len() as u64;
+        self.checkpoints.applied(entry.data.len());
         let data = match entry.kind {
             EntryKind::Normal => EntryData::Normal(&entry.data),
             EntryKind::ConfChange => EntryData::ConfChange(&entry.data),
@@ -631,17 +647,10 @@ impl<W> Node<W> {
         progress.values().any(|peer| peer.state == ProgressState::Snapshot)
     }
 
-    fn check_checkpoint(&mut self, applied: Index, turn: &mut Turn<W>) {
-        let due = &mut self.checkpoints;
-        let entries = applied - due.last_index;
-        let grown = due.log_bytes >= due.last_bytes / 2;
-        if due.under_way || entries < self.options.snapshot_count || !grown {
+    fn check_checkpoint(&mut self, turn: &mut Turn<W>) {
+        if !self.checkpoints.begin_if_due(&self.store) {
             return;
         }
-        due.under_way = true;
-        due.last_index = applied;
-        due.last_bytes = self.store.view().size() as u64;
-        due.log_bytes = 0;
         let (index, term) = self.store.applied();
         let meta =
             SnapshotMeta { index: Index(index), term: Term(term), conf: self.raft.conf().clone() };

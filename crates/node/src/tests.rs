@@ -220,6 +220,7 @@ fn follower() -> (Node<u32>, Wal) {
         request_timeout_ticks: 70,
         read_retry_ticks: 5,
         snapshot_count: 10_000,
+        memory_budget: 0,
         catchup_entries: 5_000,
         pre_vote: true,
         seed: 1,

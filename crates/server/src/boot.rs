@@ -127,6 +127,7 @@ fn recover_member(
         request_timeout_ticks: request_timeout_ticks(config),
         read_retry_ticks: ticks_of(config, READ_RETRY),
         snapshot_count: config.snapshot_count,
+        memory_budget: config.memory_budget_bytes,
         catchup_entries: config.snapshot_catchup_entries,
         pre_vote: config.pre_vote,
         seed: now_ms(),

@@ -82,7 +82,8 @@ impl Outside for Peers {
         self.runtime.spawn_blocking(move || {
             for chunk in checkpoint.stream() {
                 // The transfer was broken off, which the transport reports.
-                if sender.blocking_send(Ok(chunk)).is_err() {
+                let chunk = chunk.map_err(io::Error::other);
+                if sender.blocking_send(chunk).is_err() {
                     return;
                 }
             }

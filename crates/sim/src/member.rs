@@ -69,7 +69,7 @@ pub(crate) enum Input {
     Snapshot(Message, Box<Store>),
     Unreachable(NodeId),
     SnapshotSent(NodeId, bool),
-    Checkpointed(Option<SnapshotMeta>),
+    Checkpointed(Option<Box<(SnapshotMeta, quoin_store::Written)>>),
     Transfer(NodeId),
     Campaign,
 }

@@ -26,7 +26,7 @@ use bytes::Bytes;
 use quoin_node::DataDir;
 use quoin_node::recover::Bootstrap;
 use quoin_raft::{Message, NodeId, SnapshotMeta};
-use quoin_store::{Checkpoint, Store, cluster_id, member_id};
+use quoin_store::{Checkpoint, Store, Written, cluster_id, member_id};
 use quoin_vfs::MemFs;
 use quoin_wal::{Metadata, SpareJob};
 
@@ -96,7 +96,7 @@ pub(crate) enum Inside {
     /// The log thread ends a sync.
     Sync,
     WriteCheckpoint(SnapshotMeta, Box<Checkpoint>),
-    CheckpointWritten(Option<SnapshotMeta>),
+    CheckpointWritten(Option<Box<(SnapshotMeta, Written)>>),
     Spare(SpareJob),
     /// The transport found a peer unreachable.
     Unreachable(NodeId),

@@ -35,6 +35,7 @@ fn boot(disk: &MemFs) -> Result<Node<()>, RecoverError> {
         request_timeout_ticks: 70,
         read_retry_ticks: 5,
         snapshot_count: 100,
+        memory_budget: 0,
         catchup_entries: 100,
         pre_vote: true,
         seed: 0,

@@ -265,6 +265,11 @@ impl Store {
         }
     }
 
+    /// Whether the work of a checkpoint's job is being taken over.
+    pub fn is_placing(&self) -> bool {
+        self.kv.history.is_placing()
+    }
+
     /// Goes on with [`Self::placed`] for up to so many chunks of a thousand records; true if some
     /// are left. Nothing that can be seen changes.
     pub fn place(&mut self, chunks: usize) -> bool {

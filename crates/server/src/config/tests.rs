@@ -301,7 +301,7 @@ fn every_flag_of_etcd_is_known() {
     assert_eq!(missing, Vec::<&&str>::new());
     let old: BTreeSet<&str> = legacy::names().collect();
     let extra: Vec<_> = ours.difference(&etcd).filter(|name| !old.contains(*name)).collect();
-    assert_eq!(extra, [&"enable-v2"]);
+    assert_eq!(extra, [&"enable-v2", &"memory-budget-bytes"]);
 }
 
 #[test]

@@ -87,7 +87,7 @@ impl Simulation {
             }
             Input::Unreachable(peer) => node.report_unreachable(peer),
             Input::SnapshotSent(peer, ok) => node.report_snapshot(peer, ok),
-            Input::Checkpointed(written) => node.checkpointed(written),
+            Input::Checkpointed(written) => node.checkpointed(written.map(|written| *written)),
             Input::Transfer(to) => node.transfer_leader(to),
             Input::Campaign => node.campaign(),
         }
@@ -180,7 +180,7 @@ impl Simulation {
                 self.send_snapshot(member, message, &checkpoint)
             }
             Event::Compacted(hash) => self.states.compacted(self.members[member].id, &hash),
-            Event::Fatal(reason) => Err(reason.into()),
+            Event::Fatal(reason) => self.disk_failed(member, &reason),
         }
     }
 

@@ -128,7 +128,8 @@ impl Simulation {
         let Some(to) = self.position(peer) else {
             return Err(format!("a state for {peer}, which is no member").into());
         };
-        let mut chunks: Vec<Bytes> = checkpoint.stream().collect();
+        let streamed: Result<Vec<Bytes>, _> = checkpoint.stream().collect();
+        let mut chunks = streamed.map_err(|error| Violation::from(error.to_string()))?;
         let (at, broken) = self.network.transfer(self.now);
         let bytes = chunks.iter().map(Bytes::len).sum();
         self.coverage.hit(Mark::SnapshotSent);

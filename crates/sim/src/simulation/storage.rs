@@ -6,7 +6,7 @@ use std::sync::Arc;
 use quoin_node::recover::recover;
 use quoin_node::{LogWork, Options, RequestIds};
 use quoin_raft::{Index, NodeId, SnapshotMeta};
-use quoin_store::Checkpoint;
+use quoin_store::{Checkpoint, WriteOptions};
 use quoin_vfs::{CrashMode, Fault, FaultFs, FileSystem};
 use quoin_wal::SpareJob;
 
@@ -146,14 +146,22 @@ impl Simulation {
     ) -> Checked {
         let disk = self.failing_disk(member);
         let after = self.rng.around(20 * MS);
-        match checkpoint.write(&disk, &data_dir().store()) {
-            Ok(id) => {
+        let options = WriteOptions { segment_bytes: self.plan.limits.segment_bytes / 16 };
+        let written = checkpoint.write_paced(&disk, &data_dir().store(), &options, &mut |_| ());
+        let failed = disk.failed() > 0;
+        // What was written is read through the same files later.
+        disk.heal();
+        match written {
+            // What is superfluous is removed without a word if that fails.
+            Ok(_) if self.members[member].disk.stopped() => self.disk_failed(member, &"stopped"),
+            Ok(written) => {
                 self.coverage.hit(Mark::CheckpointWritten);
-                self.note(Note::CheckpointWritten { member, index: id.index });
-                self.inside(member, after, Inside::CheckpointWritten(Some(meta)));
+                self.note(Note::CheckpointWritten { member, index: written.id.index });
+                let written = Some(Box::new((meta, written)));
+                self.inside(member, after, Inside::CheckpointWritten(written));
                 Ok(())
             }
-            Err(_) if disk.failed() > 0 => {
+            Err(_) if failed => {
                 self.coverage.hit(Mark::FileFailed);
                 self.inside(member, after, Inside::CheckpointWritten(None));
                 Ok(())
@@ -297,6 +305,7 @@ impl Simulation {
             request_timeout_ticks,
             read_retry_ticks,
             snapshot_count,
+            memory_budget,
             catchup_entries,
             segment_bytes,
             fill_bytes,
@@ -311,6 +320,7 @@ impl Simulation {
             request_timeout_ticks,
             read_retry_ticks,
             snapshot_count,
+            memory_budget,
             catchup_entries,
             pre_vote,
             seed: self.rng.next(),

@@ -107,6 +107,10 @@ impl History {
         self.placing = Some(placing);
     }
 
+    pub(crate) fn is_placing(&self) -> bool {
+        self.placing.is_some()
+    }
+
     /// Takes over the work of a job for up to so many chunks; true if some are left.
     pub(crate) fn place(&mut self, chunks: usize) -> bool {
         let Some(mut placing) = self.placing.take() else { return false };

@@ -1,0 +1,112 @@
+//! When a checkpoint is due.
+//!
+//! There are three reasons: the log has grown, so that a start would take long; records that are
+//! in no file fill the memory; or files are mostly dead, and a checkpoint rewrites them. The first
+//! two cost an index of the whole store each time, so what they save must have grown in
+//! proportion to it. The third one also strikes in a store that is idle.
+
+use quoin_raft::Index;
+use quoin_store::Store;
+
+use crate::Options;
+
+/// Bytes of records in no file that are no reason for a checkpoint, however small the budget is.
+const UNPLACED_MIN: usize = 8 << 20;
+/// Bytes that rewriting must give back at least, also as a part of all bytes of files.
+const DEAD_MIN: u64 = 1 << 20;
+const DEAD_PART: u64 = 16;
+/// Ticks between the end of one checkpoint and the next for the sake of files.
+const REWRITE_TICKS: u64 = 20;
+/// Ticks until a checkpoint that could not be written is tried again for the sake of memory or
+/// files.
+const RETRY_TICKS: u64 = 100;
+
+/// The time of the next checkpoint.
+#[derive(Debug)]
+pub(crate) struct Checkpoints {
+    snapshot_count: u64,
+    unplaced_max: usize,
+    /// The state of the checkpoint that was begun last, or that the member began with.
+    last_index: Index,
+    /// The index of the last one that the log knows.
+    logged: Index,
+    /// Bytes of the last index.
+    last_bytes: u64,
+    /// Bytes of entries since.
+    log_bytes: u64,
+    under_way: bool,
+    /// When one may begin for the sake of memory or files.
+    not_before: u64,
+    now: u64,
+    /// Whether rewriting files is worth it.
+    rewrites: bool,
+}
+
+impl Checkpoints {
+    /// For a member that begins with the state after an entry.
+    pub(crate) fn new(last_index: Index, options: &Options) -> Self {
+        Self {
+            snapshot_count: options.snapshot_count,
+            unplaced_max: UNPLACED_MIN.max(options.memory_budget / 2),
+            last_index,
+            logged: last_index,
+            last_bytes: 0,
+            log_bytes: 0,
+            under_way: false,
+            not_before: 0,
+            now: 0,
+            rewrites: false,
+        }
+    }
+
+    /// Takes note of an entry that was applied.
+    pub(crate) fn applied(&mut self, bytes: usize) {
+        self.log_bytes += bytes as u64;
+    }
+
+    /// Takes note that a state of the leader was installed, which the log knows.
+    pub(crate) fn installed(&mut self, index: Index) {
+        (self.last_index, self.logged) = (index, index);
+    }
+
+    /// Looks at the files. While the store is being tidied, they are about to change.
+    pub(crate) fn tick(&mut self, now: u64, store: &Store, tidying: bool) {
+        self.now = now;
+        let (all, dead) = store.file_bytes();
+        self.rewrites = !tidying && dead >= DEAD_MIN.max(all / DEAD_PART);
+    }
+
+    /// Takes note that a checkpoint was written with an index of so many bytes, or was not.
+    pub(crate) fn ended(&mut self, now: u64, index_bytes: Option<u64>) {
+        self.under_way = false;
+        let pause = if index_bytes.is_some() { REWRITE_TICKS } else { RETRY_TICKS };
+        self.not_before = now.saturating_add(pause);
+        self.last_bytes = index_bytes.unwrap_or(self.last_bytes);
+        self.rewrites = false;
+    }
+
+    /// Whether the log does not yet know that there is a checkpoint of this state. It is told only
+    /// once.
+    pub(crate) fn is_new_to_log(&mut self, index: Index) -> bool {
+        let is_new = index > self.logged;
+        self.logged = self.logged.max(index);
+        is_new
+    }
+
+    /// Returns true if a checkpoint is to be written now, and takes note of that.
+    pub(crate) fn begin_if_due(&mut self, store: &Store) -> bool {
+        let applied = Index(store.applied().0);
+        let entries = applied.0.saturating_sub(self.last_index.0);
+        let long_log = entries >= self.snapshot_count && self.log_bytes >= self.last_bytes / 2;
+        let in_proportion = usize::try_from(self.last_bytes / 2).unwrap_or(usize::MAX);
+        let full = store.unplaced_bytes() > self.unplaced_max.max(in_proportion);
+        let due = long_log || (self.now >= self.not_before && (self.rewrites || full));
+        if !due || self.under_way || store.is_placing() {
+            return false;
+        }
+        self.under_way = true;
+        self.last_index = applied;
+        self.log_bytes = 0;
+        true
+    }
+}
