@@ -211,7 +211,7 @@ fn check(ledger: &Mutex<Ledger>, disk: &MemFs, mode: CrashMode) {
     machine.settle();
     assert!(machine.node.status().applied.0 > last, "{what}: it leads and applies");
     assert_eq!(&seen(&machine.node.store().view()), ledger.state(last), "{what}: entry {last}");
-    if ledger.recoveries % GOES_ON == 0 {
+    if ledger.recoveries.is_multiple_of(GOES_ON) {
         let mut random = Random(ledger.recoveries);
         (0..40).for_each(|nth| machine.step(&mut random, 1_000_000 + nth));
         let expected = seen(&machine.node.store().view());
@@ -271,6 +271,6 @@ fn run(seed: u64, requests: u64) {
 #[test]
 fn a_crash_at_any_operation_loses_nothing() {
     let slow = std::env::var_os("SLOW_TESTS").is_some();
-    let requests = if slow { 2_000 } else { 80 };
+    let requests = if slow { 2_000 } else { 200 };
     run(7, requests);
 }

@@ -1,4 +1,5 @@
 mod segments;
+mod twins;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,8 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use prost::Message;
 use quoin_api::etcdserverpb::{
-    AlarmRequest, CompactionRequest, InternalRaftRequest, LeaseGrantRequest, PutRequest,
-    RangeRequest,
+    AlarmRequest, CompactionRequest, DeleteRangeRequest, InternalRaftRequest, LeaseGrantRequest,
+    PutRequest, RangeRequest,
 };
 use quoin_api::membershippb::{ClusterVersionSetRequest, DowngradeInfoSetRequest};
 use quoin_api::raftpb::ConfChange;

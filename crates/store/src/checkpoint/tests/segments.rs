@@ -348,6 +348,14 @@ fn an_entry_that_needs_a_damaged_record_is_fatal() {
     let applied = store.apply(store.applied().0 + 1, 2, EntryData::Normal(&entry));
     let Err(crate::Fatal::Unreadable { reason, .. }) = applied else { panic!("{applied:?}") };
     assert!(reason.contains("segment-"), "{reason}");
+    // Garbage that cannot be read is told by the next entry.
+    let compaction = Some(CompactionRequest { revision: 5, physical: false });
+    let compaction = InternalRaftRequest { compaction, ..Default::default() };
+    for (entry, is_fatal) in [(compaction, false), (InternalRaftRequest::default(), true)] {
+        let entry = Bytes::from(entry.encode_to_vec());
+        let applied = store.apply(store.applied().0 + 1, 2, EntryData::Normal(&entry));
+        assert_eq!(applied.is_err(), is_fatal, "{applied:?}");
+    }
 }
 
 /// The world stops at any operation while checkpoints are written and segments are rewritten. What
