@@ -24,7 +24,7 @@ mod packed;
 mod tests;
 
 pub(crate) use builder::Builder;
-pub(crate) use cursor::Cursor;
+pub(crate) use cursor::{Cursor, Slot};
 use node::Node;
 
 /// What the tree must know about its values.

@@ -95,8 +95,8 @@ impl View {
     /// on. An error means that the stored bytes cannot be read or are damaged.
     pub fn value_at(&self, key: &[u8], at: i64) -> Result<Option<KeyValue>, Error> {
         let reader = self.reader();
-        let revision = reader.revisions(Span::Key(key), at).next();
-        revision.map(|revision| reader.pair(revision)).transpose().map_err(|_| Error::Corrupt)
+        let found = reader.found(Span::Key(key), at).next();
+        found.map(|found| reader.pair(found.revision)).transpose().map_err(|_| Error::Corrupt)
     }
 
     /// The changes from main revision `from` on, which must not be older than the compacted

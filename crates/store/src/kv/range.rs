@@ -12,9 +12,8 @@ use quoin_api::etcdserverpb::{RangeRequest, RangeResponse, ResponseHeader};
 use quoin_api::mvccpb::KeyValue;
 
 use super::Failure;
-use super::reader::{Reader, Span};
+use super::reader::{Found, Reader, Span};
 use crate::check::{has_key_order, has_revision_filters};
-use crate::revision::Revision;
 
 impl<'a> Reader<'a> {
     /// Answers a range. Of the header only the revision is filled.
@@ -30,9 +29,15 @@ impl<'a> Reader<'a> {
             return Ok(response);
         }
         let order = Order::of(request)?;
-        let (revisions, total) = self.select(request, span, at, &order);
-        let mut pairs = self.pairs(&revisions)?;
-        if request.keys_only && order.target != SortTarget::Value {
+        let (found, total) = self.select(request, span, at, &order);
+        let is_bare = request.keys_only && order.target != SortTarget::Value;
+        let mut pairs: Vec<KeyValue> = if is_bare && at == self.revision {
+            found.iter().map(Found::bare_pair).collect()
+        } else {
+            let revisions: Vec<_> = found.iter().map(|found| found.revision).collect();
+            self.pairs(&revisions)?
+        };
+        if is_bare {
             pairs.iter_mut().for_each(strip);
         }
         if has_revision_filters(request) {
@@ -53,14 +58,14 @@ impl<'a> Reader<'a> {
         Ok(response)
     }
 
-    /// The revisions to look at, and how many keys the span has in all.
+    /// The keys to look at, and how many the span has in all.
     fn select(
         &self,
         request: &RangeRequest,
         span: Span<'a>,
         at: i64,
         order: &Order,
-    ) -> (Vec<Revision>, usize) {
+    ) -> (Vec<Found<'a>>, usize) {
         let limit = limit_of(request).map(|limit| limit.saturating_add(1));
         let cut = limit.filter(|_| !has_revision_filters(request));
         match (cut, span) {
@@ -71,19 +76,19 @@ impl<'a> Reader<'a> {
                     let before = self.index.rank(from).live + total.saturating_sub(cut);
                     let taken = if total == 0 { 0 } else { cut };
                     let slots = self.index.live_from(before, end).take(taken);
-                    return (slots.map(|slot| slot.value().modified).collect(), total);
+                    return (slots.filter_map(|slot| Found::at(slot, at)).collect(), total);
                 }
                 let cut = if has_key_order(request) { cut } else { total };
-                (self.revisions(span, at).take(cut).collect(), total)
+                (self.found(span, at).take(cut).collect(), total)
             }
             (Some(cut), Span::Key(_) | Span::Range(..)) if has_key_order(request) => {
-                let mut revisions = self.revisions(span, at);
-                let taken: Vec<_> = revisions.by_ref().take(cut).collect();
-                let total = taken.len() + revisions.count();
+                let mut found = self.found(span, at);
+                let taken: Vec<_> = found.by_ref().take(cut).collect();
+                let total = taken.len() + found.count();
                 (taken, total)
             }
             (Some(_) | None, Span::Key(_) | Span::Range(..)) => {
-                let all: Vec<_> = self.revisions(span, at).collect();
+                let all: Vec<_> = self.found(span, at).collect();
                 let total = all.len();
                 (all, total)
             }

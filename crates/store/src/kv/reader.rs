@@ -1,5 +1,6 @@
 //! Reading the key space at its newest revision or at an older one.
 
+use bytes::Bytes;
 use quoin_api::error::Error;
 use quoin_api::mvccpb::KeyValue;
 
@@ -8,6 +9,7 @@ use crate::history::HistoryView;
 use crate::index::{Index, KeyState};
 use crate::record;
 use crate::revision::Revision;
+use crate::tree::{Entry, Slot};
 
 /// The key space as it is at one revision, borrowed.
 #[derive(Clone, Copy)]
@@ -39,6 +41,43 @@ impl<'a> Span<'a> {
     }
 }
 
+/// A key that a reader finds, where it is stored.
+pub(crate) struct Found<'a> {
+    key: Key<'a>,
+    state: &'a KeyState,
+    pub(crate) revision: Revision,
+}
+
+enum Key<'a> {
+    Given(&'a [u8]),
+    Stored(Slot<'a, KeyState>),
+}
+
+impl<'a> Found<'a> {
+    /// What a reader at main revision `at` finds, if anything.
+    pub(crate) fn at(slot: Slot<'a, KeyState>, at: i64) -> Option<Self> {
+        let state = slot.value();
+        let revision = state.visible_at(at)?;
+        Some(Self { key: Key::Stored(slot), state, revision })
+    }
+
+    /// The key without its value, for a reader at the newest revision. No record has to be read.
+    pub(crate) fn bare_pair(&self) -> KeyValue {
+        let key = match &self.key {
+            Key::Given(key) => Bytes::copy_from_slice(key),
+            Key::Stored(slot) => slot.key().into(),
+        };
+        KeyValue {
+            key,
+            create_revision: self.state.created,
+            mod_revision: self.state.modified.main,
+            version: self.state.version,
+            value: Bytes::new(),
+            lease: self.state.lease,
+        }
+    }
+}
+
 impl<'a> Reader<'a> {
     /// The main revision to read at for a request that asks for `revision`; 0 and less mean the
     /// newest.
@@ -57,26 +96,29 @@ impl<'a> Reader<'a> {
     pub(crate) fn count(&self, span: Span<'a>, at: i64) -> usize {
         match span {
             Span::Range(from, end) if at == self.revision => self.index.count_range(from, end).live,
-            Span::Key(_) | Span::Range(..) => self.revisions(span, at).count(),
+            Span::Key(_) | Span::Range(..) => self.found(span, at).count(),
         }
     }
 
-    /// The revisions of the keys that a reader at main revision `at` finds, in key order.
-    pub(crate) fn revisions(
+    /// The keys that a reader at main revision `at` finds, in order.
+    pub(crate) fn found(
         &self,
         span: Span<'a>,
         at: i64,
-    ) -> impl Iterator<Item = Revision> + use<'a> {
+    ) -> impl Iterator<Item = Found<'a>> + use<'a> {
         let newest = at == self.revision;
         let (single, range) = match span {
-            Span::Key(key) => (self.index.get(key), None),
+            Span::Key(key) => (self.index.get(key).map(|state| (key, state)), None),
             Span::Range(from, end) => {
                 let slots = self.index.range(from, end);
                 (None, Some(if newest { slots.live_only() } else { slots }))
             }
         };
-        let slots = range.into_iter().flatten().map(|slot| slot.value());
-        single.into_iter().chain(slots).filter_map(move |state| state.visible_at(at))
+        let single = single.into_iter().filter_map(move |(key, state)| {
+            let revision = state.visible_at(at)?;
+            Some(Found { key: Key::Given(key), state, revision })
+        });
+        single.chain(range.into_iter().flatten().filter_map(move |slot| Found::at(slot, at)))
     }
 
     /// The live keys at the newest revision.
@@ -86,7 +128,7 @@ impl<'a> Reader<'a> {
             Span::Range(from, end) => (None, Some(self.index.range(from, end).live_only())),
         };
         let slots = range.into_iter().flatten().map(|slot| slot.value());
-        single.into_iter().chain(slots).filter(|state| crate::tree::Entry::is_live(*state))
+        single.into_iter().chain(slots).filter(|state| Entry::is_live(*state))
     }
 
     /// The live keys at the newest revision, by name.

@@ -340,6 +340,8 @@ fn an_entry_that_needs_a_damaged_record_is_fatal() {
     }
     let key = Bytes::from_static(b"a");
     assert!(store.view().value_at(b"a", store.view().revision()).is_err());
+    let keys = RangeRequest { keys_only: true, ..everything() };
+    assert_eq!(store.view().range(&keys).unwrap().kvs.len(), 2, "keys are not read from files");
     assert!(store.view().hash_kv(0).is_err());
     assert!(store.view().events_from(3).unwrap().any(|event| event.is_err()));
     let put = Some(PutRequest { key, prev_kv: true, ..PutRequest::default() });
