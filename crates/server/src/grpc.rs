@@ -10,6 +10,7 @@ mod lease;
 mod maintenance;
 mod range_stream;
 mod snapshot;
+pub(crate) mod watch;
 
 use std::sync::Arc;
 

@@ -8,6 +8,7 @@
 //! Not here: consensus, replicated state, file formats.
 
 mod ask;
+mod bell;
 pub mod boot;
 mod compactor;
 pub mod config;

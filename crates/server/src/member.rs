@@ -19,6 +19,7 @@ use quoin_node::{Answer, Failure, LeaseCall, RequestIds, Status};
 use quoin_store::{Applied, View};
 use tokio::sync::oneshot;
 
+use crate::bell::Bells;
 use crate::driver::{INPUTS_MAX, Input};
 use crate::hashes::Hashes;
 
@@ -50,6 +51,8 @@ pub(crate) struct Member {
     pub(crate) limits: Limits,
     /// What recent compactions left behind.
     pub(crate) hashes: Arc<Hashes>,
+    /// Ring when a view was published.
+    pub(crate) bells: Bells,
     ids: RequestIds,
     inputs: SyncSender<Input>,
     requests: AtomicUsize,
@@ -81,6 +84,7 @@ impl Member {
             cluster_id,
             limits,
             hashes: Arc::default(),
+            bells: Bells::default(),
             ids,
             inputs,
             requests: AtomicUsize::new(0),
@@ -98,6 +102,7 @@ impl Member {
     /// Replaces the view. Only the consensus thread calls this.
     pub(crate) fn publish_view(&self, view: View) {
         self.view.store(Arc::new(view));
+        self.bells.ring();
     }
 
     /// Replaces the progress. Only the consensus thread calls this.

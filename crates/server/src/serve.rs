@@ -33,7 +33,7 @@ use tonic_health::server::{HealthReporter, HealthService};
 
 use self::authority::LenientAuthority;
 use crate::config::Config;
-use crate::grpc::{Services, call};
+use crate::grpc::{Services, call, watch as watching};
 use crate::http as endpoints;
 use crate::log;
 use crate::member::Member;
@@ -65,7 +65,9 @@ pub(crate) struct Front {
     lease: LeaseServer<Services>,
     maintenance: MaintenanceServer<Services>,
     health: HealthServer<HealthService>,
+    watch: Arc<watching::Shard>,
     member: Arc<Member>,
+    config: Arc<Config>,
     message_bytes: usize,
     streams_max: u32,
     keep_alive: Option<KeepAlive>,
@@ -95,7 +97,9 @@ impl Front {
         let reporter = HealthReporter::new();
         let health = HealthServer::new(HealthService::from_health_reporter(reporter));
         Self {
+            watch: Arc::new(watching::Shard::new(&services.member, config)),
             member: Arc::clone(&services.member),
+            config: Arc::clone(&services.config),
             kv: KvServer::new(services.clone()).max_decoding_message_size(bytes),
             cluster: ClusterServer::new(services.clone()).max_decoding_message_size(bytes),
             lease: LeaseServer::new(services.clone()).max_decoding_message_size(bytes),
@@ -105,6 +109,12 @@ impl Front {
             streams_max: config.max_concurrent_streams,
             keep_alive: KeepAlive::new(config),
         }
+    }
+
+    /// Returns a front for one thread, which has watch streams of its own.
+    fn for_thread(&self) -> Self {
+        let watch = Arc::new(watching::Shard::new(&self.member, &self.config));
+        Self { watch, ..self.clone() }
     }
 }
 
@@ -128,6 +138,10 @@ impl hyper::service::Service<Request<Incoming>> for Front {
             "/etcdserverpb.Lease" => Box::pin(call::call(self.lease.clone(), request, limit)),
             "/etcdserverpb.Maintenance" => {
                 Box::pin(call::call(self.maintenance.clone(), request, limit))
+            }
+            "/etcdserverpb.Watch" => {
+                let response = watching::call(&self.watch, request, limit);
+                Box::pin(async move { Ok(response) })
             }
             "/grpc.health.v1.Health" => Box::pin(call::call(self.health.clone(), request, limit)),
             _ => {
@@ -158,7 +172,7 @@ impl Network {
         for number in 0..threads.max(1) {
             let (sender, dealt) = mpsc::channel(DEALT_MAX);
             queues.push(sender);
-            let (front, stopped) = (front.clone(), stopped.clone());
+            let (front, stopped) = (front.for_thread(), stopped.clone());
             handles.push(spawn(number, move || serve_dealt(dealt, front, stopped))?);
         }
         let (next, stopped) = (queues, stopped);
@@ -254,6 +268,7 @@ async fn serve_dealt(
 ) {
     let mut connections = tokio::task::JoinSet::new();
     let mut stop = stopped.clone();
+    tokio::spawn(Arc::clone(&front.watch).run(stopped.clone()));
     loop {
         let stream = tokio::select! {
             stream = dealt.recv() => stream,

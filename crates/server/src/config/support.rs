@@ -47,7 +47,7 @@ const REFUSED: [&str; 30] = [
 
 /// Settings that change nothing here. Those of TLS are among them because TLS itself is refused,
 /// and those that only forbid something because it is not there.
-const WITHOUT_EFFECT: [&str; 37] = [
+const WITHOUT_EFFECT: [&str; 36] = [
     "auth-token-ttl",
     "backend-batch-interval",
     "backend-batch-limit",
@@ -84,7 +84,6 @@ const WITHOUT_EFFECT: [&str; 37] = [
     "unsafe-no-fsync",
     "warning-apply-duration",
     "warning-unary-request-duration",
-    "watch-progress-notify-interval",
 ];
 
 impl Config {

@@ -25,7 +25,7 @@ use tonic::body::Body;
 use tower_service::Service;
 
 /// The flag and the length before each message.
-const PREFIX_BYTES: usize = 5;
+pub(super) const PREFIX_BYTES: usize = 5;
 /// The highest flag: the message is compressed.
 const COMPRESSED: u8 = 1;
 
@@ -85,7 +85,7 @@ async fn within(
 }
 
 /// Returns the time that a call may take, or its refusal, with the HTTP status of that.
-fn check<B>(request: &Request<B>) -> Result<Option<Duration>, (StatusCode, Status)> {
+pub(super) fn check<B>(request: &Request<B>) -> Result<Option<Duration>, (StatusCode, Status)> {
     if request.method() != Method::POST {
         let method = request.method().as_str();
         let text = format!("Received a HEADERS frame with :method {method:?} which should be POST");
@@ -131,7 +131,8 @@ fn is_unknown_method(response: &Response<Body>) -> bool {
         && !headers.contains_key("grpc-message")
 }
 
-fn unknown_method(path: &str) -> Response<Body> {
+/// Answers a call of a method that its service does not have.
+pub(super) fn unknown_method(path: &str) -> Response<Body> {
     let (service, method) = path.trim_start_matches('/').rsplit_once('/').unwrap_or_default();
     Status::unimplemented(format!("unknown method {method} for service {service}")).into_http()
 }
@@ -153,7 +154,7 @@ pub(crate) struct Messages<B> {
 }
 
 impl<B> Messages<B> {
-    fn new(body: B, limit: usize) -> Self {
+    pub(super) fn new(body: B, limit: usize) -> Self {
         Self {
             body,
             limit,

@@ -1,0 +1,233 @@
+//! A shard: the watch streams of one network thread, and the task that brings them new views.
+//!
+//! The lock is only contended if connections ever move between threads; it is never held across
+//! an `await`.
+
+use std::collections::BTreeMap;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use quoin_api::error::Error;
+use quoin_api::etcdserverpb::WatchRequest;
+use quoin_store::{WatchHub, WatchLimits, WatchOptions, WatchStreamId};
+use tokio::sync::watch;
+
+use crate::bell::Bell;
+use crate::config::Config;
+use crate::member::Member;
+
+/// Bytes that a response may have beyond the largest request before it is fragmented, as in etcd.
+const FRAGMENT_OVERHEAD_BYTES: usize = 512 << 10;
+/// The time between progress notifications when none is configured.
+const PROGRESS_PERIOD_DEFAULT: Duration = Duration::from_secs(600);
+/// The shortest time that can be configured.
+const PROGRESS_PERIOD_MIN: Duration = Duration::from_millis(100);
+/// Election timeouts without a leader after which streams that require one end.
+const LEADERLESS_MAX: u32 = 3;
+
+/// The watch streams of one thread.
+#[derive(Debug)]
+pub(crate) struct Shard {
+    member: Arc<Member>,
+    bell: Arc<Bell>,
+    progress_period: Duration,
+    election_timeout: Duration,
+    streams: Mutex<Streams>,
+}
+
+#[derive(Debug)]
+struct Streams {
+    hub: WatchHub,
+    served: BTreeMap<WatchStreamId, Served>,
+    is_stopped: bool,
+}
+
+/// What the shard knows of a stream that the hub does not.
+#[derive(Debug)]
+struct Served {
+    waker: Option<Waker>,
+    requires_leader: bool,
+    /// Why the stream ends.
+    ended: Option<Error>,
+}
+
+impl Shard {
+    pub(crate) fn new(member: &Arc<Member>, config: &Config) -> Self {
+        let options = WatchOptions {
+            cluster_id: member.cluster_id,
+            member_id: member.id,
+            fragment_bytes: config.max_request_bytes.saturating_add(FRAGMENT_OVERHEAD_BYTES),
+            seed: random(),
+            limits: WatchLimits::default(),
+        };
+        let configured = config.watch_progress_notify_interval.std();
+        let progress_period = if configured.is_zero() {
+            PROGRESS_PERIOD_DEFAULT
+        } else {
+            configured.max(PROGRESS_PERIOD_MIN)
+        };
+        let hub = WatchHub::new(options);
+        Self {
+            member: Arc::clone(member),
+            bell: member.bells.add(),
+            progress_period,
+            election_timeout: Duration::from_millis(config.election_timeout as u64),
+            streams: Mutex::new(Streams { hub, served: BTreeMap::new(), is_stopped: false }),
+        }
+    }
+
+    /// Brings new views to the streams until the stop, which ends them.
+    pub(crate) async fn run(self: Arc<Self>, mut stopped: watch::Receiver<bool>) {
+        let mut election = tokio::time::interval(self.election_timeout.max(PROGRESS_PERIOD_MIN));
+        let mut leaderless = 0;
+        loop {
+            tokio::select! {
+                () = self.bell.rung() => self.dispatch().await,
+                _ = election.tick() => {
+                    leaderless = if self.member.leader() == 0 { leaderless + 1 } else { 0 };
+                    if leaderless == LEADERLESS_MAX {
+                        self.lock().end(Error::NoLeader, |stream| stream.requires_leader);
+                    }
+                }
+                _ = stopped.changed() => break,
+            }
+        }
+        let mut streams = self.lock();
+        streams.is_stopped = true;
+        streams.end(Error::Stopped, |_| true);
+    }
+
+    /// Dispatches the newest view in slices, between which the streams can send.
+    async fn dispatch(&self) {
+        loop {
+            let more = {
+                let mut streams = self.lock();
+                self.bring_view(&mut streams);
+                let more = streams.hub.dispatch();
+                streams.wake_ready();
+                more
+            };
+            if !more {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Opens a stream, if this member may serve it.
+    pub(super) fn open(&self, requires_leader: bool) -> Result<WatchStreamId, Error> {
+        let member = &self.member;
+        let view = member.view();
+        if view.membership().member(member.id).is_some_and(|member| member.is_learner) {
+            return Err(Error::NotSupportedForLearner);
+        }
+        if requires_leader && member.leader() == 0 {
+            return Err(Error::NoLeader);
+        }
+        let mut streams = self.lock();
+        if streams.is_stopped {
+            return Err(Error::Stopped);
+        }
+        self.bell.want(true);
+        let id = streams.hub.open((*member.view()).clone());
+        streams.served.insert(id, Served { waker: None, requires_leader, ended: None });
+        Ok(id)
+    }
+
+    /// Ends a stream.
+    pub(super) fn close(&self, id: WatchStreamId) {
+        // A panic in the hub has been reported; this may run while it unwinds.
+        let Ok(mut streams) = self.streams.lock() else { return };
+        streams.hub.close(id);
+        streams.served.remove(&id);
+        if streams.served.is_empty() {
+            self.bell.want(false);
+        }
+    }
+
+    /// Returns the time between two progress notifications of a stream: up to a tenth more than
+    /// configured, so that streams that began together are not all told together.
+    pub(super) fn progress_period(&self) -> Duration {
+        let tenth = u64::try_from(self.progress_period.as_nanos() / 10).unwrap_or(u64::MAX);
+        self.progress_period + Duration::from_nanos(random() % tenth.max(1))
+    }
+
+    /// Returns true if the answer to one more request can wait.
+    pub(super) fn has_room(&self, id: WatchStreamId) -> bool {
+        self.lock().hub.has_room(id)
+    }
+
+    pub(super) fn request(&self, id: WatchStreamId, request: WatchRequest) {
+        let mut streams = self.lock();
+        self.bring_view(&mut streams);
+        streams.hub.request(id, request);
+    }
+
+    pub(super) fn notify_progress(&self, id: WatchStreamId) {
+        self.lock().hub.notify_progress(id);
+    }
+
+    /// Returns the next bytes of a stream, or why it ends.
+    pub(super) fn poll_responses(
+        &self,
+        id: WatchStreamId,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Bytes, Error>> {
+        let mut streams = self.lock();
+        let Streams { hub, served, .. } = &mut *streams;
+        let stream = served.get_mut(&id).expect("a stream is served until it is closed");
+        if let Some(error) = stream.ended {
+            return Poll::Ready(Err(error));
+        }
+        if let Some(bytes) = hub.take(id) {
+            return Poll::Ready(Ok(bytes));
+        }
+        let more = hub.catch_up(id);
+        if let Some(bytes) = hub.take(id) {
+            return Poll::Ready(Ok(bytes));
+        }
+        if more {
+            // Others have their turn before the next slice.
+            context.waker().wake_by_ref();
+        } else {
+            stream.waker = Some(context.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    fn bring_view(&self, streams: &mut Streams) {
+        streams.hub.set_term(self.member.term());
+        streams.hub.publish((*self.member.view()).clone());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Streams> {
+        self.streams.lock().expect("a hub whose invariant broke must not go on")
+    }
+}
+
+impl Streams {
+    /// Wakes the streams that have something to do.
+    fn wake_ready(&mut self) {
+        for id in self.hub.take_ready() {
+            let waker = self.served.get_mut(&id).and_then(|stream| stream.waker.take());
+            waker.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Ends some streams.
+    fn end(&mut self, error: Error, which: impl Fn(&Served) -> bool) {
+        for stream in self.served.values_mut().filter(|stream| which(stream)) {
+            stream.ended = Some(error);
+            stream.waker.take().into_iter().for_each(Waker::wake);
+        }
+    }
+}
+
+/// Returns a number that nobody can guess.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
