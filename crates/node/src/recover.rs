@@ -3,6 +3,7 @@
 //! ```text
 //! <data-dir>/member/wal/    the log, in etcd's format
 //! <data-dir>/member/store/  checkpoints
+//! <data-dir>/member/snap/   what an etcd left, until there is a checkpoint of it (see `import`)
 //! ```
 //!
 //! The state is the newest checkpoint, then every committed entry behind it. A checkpoint may be
@@ -29,11 +30,18 @@ use thiserror::Error;
 
 use crate::{Node, Options};
 
+mod import;
+#[cfg(test)]
+mod tests;
+
+pub use import::{Imported, TakeoverError};
+
 /// The files of one member.
 #[derive(Clone, Debug)]
 pub struct DataDir {
     wal: PathBuf,
     store: PathBuf,
+    snap: PathBuf,
 }
 
 impl DataDir {
@@ -41,7 +49,7 @@ impl DataDir {
     #[must_use]
     pub fn new(root: &Path) -> Self {
         let member = root.join("member");
-        Self { wal: member.join("wal"), store: member.join("store") }
+        Self { wal: member.join("wal"), store: member.join("store"), snap: member.join("snap") }
     }
 
     /// Moves the log to a directory of its own.
@@ -60,6 +68,12 @@ impl DataDir {
     #[must_use]
     pub fn store(&self) -> PathBuf {
         self.store.clone()
+    }
+
+    /// The database and the snapshots of an etcd.
+    #[must_use]
+    pub fn snap(&self) -> PathBuf {
+        self.snap.clone()
     }
 }
 
@@ -83,6 +97,8 @@ pub struct Recovered<W> {
     pub metadata: Metadata,
     /// The bytes that a crash left behind the last synced record, if any were cut off.
     pub repaired: Option<Repair>,
+    /// The database of an etcd that was taken over, if this was the first start after it.
+    pub imported: Option<Imported>,
 }
 
 /// Why a data-dir cannot be recovered.
@@ -94,6 +110,9 @@ pub enum RecoverError {
     /// A checkpoint is damaged.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// What an etcd left cannot be taken over.
+    #[error(transparent)]
+    Takeover(#[from] TakeoverError),
     /// Log and checkpoint contradict each other.
     #[error("the log does not continue the state: {0}")]
     Restore(#[from] RestoreError),
@@ -124,6 +143,7 @@ pub fn recover<W>(
         let made = create_durably(fs.as_ref(), &path);
         made.map_err(|source| RecoverError::Directory { path, source })?;
     }
+    let imported = import::import(fs, dir)?;
     let exists = Wal::exists(fs.as_ref(), &dir.wal())?;
     if !exists {
         let wal = Wal::create(Arc::clone(fs), &dir.wal(), &bootstrap.metadata, wal_options)?;
@@ -141,7 +161,7 @@ pub fn recover<W>(
     let metadata = replay.metadata;
     let repaired = replay.repaired.take();
     let node = node_of(Options { id: metadata.node, ..options }, loaded, replay)?;
-    Ok(Recovered { node, wal, metadata, repaired })
+    Ok(Recovered { node, wal, metadata, repaired, imported })
 }
 
 /// Creates a directory that a crash does not take away again: whatever becomes durable in it is

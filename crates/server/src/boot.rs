@@ -134,6 +134,11 @@ fn recover_member(
         start_ms: now_ms(),
     };
     let recovered = recover(fs, dir, &wal::Options::default(), options, &bootstrap)?;
+    if let Some(imported) = &recovered.imported {
+        log::info!("imported the database that etcd left; it is kept as it was and not used again",
+            "path" => imported.database.display().to_string(),
+            "index" => imported.index, "revision" => imported.revision);
+    }
     if let Some(repair) = &recovered.repaired {
         log::warn!("cut off the unsynced end of the log",
             "file" => repair.file.display().to_string(), "offset" => repair.offset,

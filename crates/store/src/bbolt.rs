@@ -22,8 +22,8 @@
 //! | | `storageVersion` | `3.7.0`; from 3.6 on |
 //!
 //! etcd 3.4 has neither `term` nor `confState`, and its rows of members may be newer than its
-//! index. Its members stand in the snapshot file beside the database, in the log after it, and
-//! are found by [`MembershipReplay`].
+//! index; a restored backup may have those of the cluster that it came from. Before 3.6 what
+//! counts is the [`SnapFile`] beside the database and the log after it ([`MembershipReplay`]).
 //!
 //! Not here: the file format (`bolt`), which files a data-dir has, the log.
 
@@ -33,10 +33,12 @@ mod replay;
 mod rows;
 #[cfg(test)]
 mod tests;
+mod v2;
 
 pub use export::{DbExport, ExportError};
 pub use import::{DbImport, ImportError};
 pub use replay::MembershipReplay;
+pub use v2::SnapFile;
 
 const ALARM: &str = "alarm";
 const AUTH: &str = "auth";

@@ -68,6 +68,8 @@ pub struct DbImport {
     /// Since etcd 3.5.
     term: Option<u64>,
     conf: Option<ConfState>,
+    /// Since etcd 3.6.
+    has_storage_version: bool,
 }
 
 impl DbImport {
@@ -81,8 +83,9 @@ impl DbImport {
         let mut leases = source.leases()?;
         let kv = source.keys(&meta, &mut leases)?;
         let (alarms, membership) = (source.alarms()?, source.membership()?);
+        let has_storage_version = source.value(META, STORAGE_VERSION)?.is_some();
         let Meta { index, term, conf, .. } = meta;
-        Ok(Self { kv, leases, alarms, membership, index, term, conf })
+        Ok(Self { kv, leases, alarms, membership, index, term, conf, has_storage_version })
     }
 
     /// Index of the last entry applied, or 0.
@@ -90,33 +93,41 @@ impl DbImport {
         self.index
     }
 
-    /// Whether the file holds nothing that an entry has done.
+    /// Whether no write of a client is in the file.
     pub fn is_empty(&self) -> bool {
-        self.index == 0 && self.kv.revision == FIRST_REVISION && self.membership.members.is_empty()
+        self.kv.revision == FIRST_REVISION && self.kv.compacted == NEVER_COMPACTED
     }
 
-    /// Term of the last entry applied, and who voted then; none if an etcd before 3.5 wrote the
-    /// file.
+    /// Whether the file itself says which members there were after an entry of this term. Files
+    /// of etcd before 3.6 may be wrong about it, and so may a restored backup.
+    pub fn knows_members(&self, term: u64) -> bool {
+        self.has_storage_version && self.term == Some(term)
+    }
+
+    /// Term of the last entry applied and who voted then, as an export has them; none if an etcd
+    /// before 3.5 wrote the file.
     pub fn position(&self) -> Option<(u64, &ConfState)> {
         self.term.zip(self.conf.as_ref())
     }
 
-    /// The members as the file has them. If an etcd before 3.5 wrote it, they may be newer than
-    /// the index.
+    /// The members as the file has them.
     pub fn membership(&self) -> &Membership {
         &self.membership
     }
 
-    /// The store at the entry of the file; none if the file does not say which one that is.
-    pub fn into_loaded(self) -> Option<Loaded> {
-        let (term, conf) = self.term.zip(self.conf.clone())?;
-        Some(self.load(term, conf))
+    /// The store at the entry of the file, which is of this term, with the members as the file
+    /// has them.
+    pub fn into_loaded(self, term: u64) -> Loaded {
+        let membership = self.membership.clone();
+        self.into_loaded_with(term, membership)
     }
 
-    /// The store at the entry of the file, of which the caller found out more.
+    /// The store at the entry of the file, which is of this term, with members from elsewhere. A
+    /// downgrade is taken from the file all the same.
     pub fn into_loaded_with(mut self, term: u64, membership: Membership) -> Loaded {
         let conf = membership.conf();
-        self.membership = membership;
+        let downgrade = self.membership.downgrade;
+        self.membership = Membership { downgrade, ..membership };
         self.load(term, conf)
     }
 

@@ -1,0 +1,259 @@
+//! Data-dirs as etcd leaves them, built from a log and a store that stands where a database stood.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message as _;
+use quoin_api::etcdserverpb::{InternalRaftRequest, PutRequest};
+use quoin_api::membershippb::ClusterVersionSetRequest;
+use quoin_raft::{ConfState, Entry, EntryKind, HardState, Index, NodeId, SnapshotMeta, Term};
+use quoin_store::{Checkpoint, EntryData, Member, SnapFile, Store, View};
+use quoin_vfs::{CrashMode, FileSystem, MemFs};
+use quoin_wal::{Metadata, Options, Wal};
+
+use super::import::import;
+use super::{DataDir, TakeoverError, addition};
+
+const OPTIONS: Options = Options { segment_bytes: 16 * 1024, fill_bytes: 4 * 1024 };
+const METADATA: Metadata = Metadata { node: NodeId(1), cluster: 7 };
+const TERM: Term = Term(2);
+
+fn fs() -> Arc<dyn FileSystem> {
+    let fs = MemFs::new();
+    let dir = dir();
+    for path in [dir.snap(), dir.store()] {
+        fs.create_dir_all(&path).unwrap();
+    }
+    Arc::new(fs)
+}
+
+fn dir() -> DataDir {
+    DataDir::new(Path::new("/d"))
+}
+
+fn database() -> PathBuf {
+    dir().snap().join("db")
+}
+
+fn member(id: u64) -> Member {
+    Member { id, peer_urls: vec![format!("http://h{id}:1")], ..Member::default() }
+}
+
+/// Two members, a cluster version or not, and puts.
+fn entries(version: Option<&str>, puts: u64) -> Vec<Entry> {
+    let mut payloads = vec![
+        (EntryKind::ConfChange, addition(&member(1))),
+        (EntryKind::ConfChange, addition(&member(2))),
+    ];
+    let mut request = |request: InternalRaftRequest| {
+        payloads.push((EntryKind::Normal, Bytes::from(request.encode_to_vec())));
+    };
+    if let Some(version) = version {
+        let cluster_version_set = Some(ClusterVersionSetRequest { ver: version.to_owned() });
+        request(InternalRaftRequest { cluster_version_set, ..Default::default() });
+    }
+    for n in 0..puts {
+        let key = Bytes::from(format!("k{}", n % 5));
+        let put = Some(PutRequest { key, value: Bytes::from(n.to_string()), ..Default::default() });
+        request(InternalRaftRequest { put, ..Default::default() });
+    }
+    let entry = |(index, (kind, data))| Entry { kind, term: TERM, index: Index(index), data };
+    (1..).zip(payloads).map(entry).collect()
+}
+
+fn store_at(entries: &[Entry], index: u64) -> Store {
+    let mut store = Store::new();
+    for entry in entries.iter().take_while(|entry| entry.index.0 <= index) {
+        let data = match entry.kind {
+            EntryKind::Normal => EntryData::Normal(&entry.data),
+            EntryKind::ConfChange | EntryKind::ConfChangeV2 => EntryData::ConfChange(&entry.data),
+        };
+        store.apply(entry.index.0, entry.term.0, data).unwrap();
+    }
+    store
+}
+
+fn write(fs: &dyn FileSystem, path: &Path, bytes: &[u8]) {
+    let file = fs.create(path).unwrap();
+    file.write_at(bytes, 0).unwrap();
+    file.sync_all().unwrap();
+    fs.sync_dir(path.parent().unwrap()).unwrap();
+}
+
+fn write_database(fs: &dyn FileSystem, path: &Path, store: &Store) {
+    // What it says of votes is wrong, as after a restored backup.
+    let export = store.checkpoint(quoin_store::ConfState::default()).export().unwrap();
+    write(fs, path, &export.map(Result::unwrap).collect::<Vec<_>>().concat());
+}
+
+/// Writes a log with these entries, of which `commit` are known to be committed.
+fn write_log(fs: &Arc<dyn FileSystem>, entries: &[Entry], commit: u64) {
+    let mut wal = Wal::create(Arc::clone(fs), &dir().wal(), &METADATA, &OPTIONS).unwrap();
+    let state = HardState { term: TERM, vote: NodeId(1), commit: Index(commit) };
+    wal.append(Some(&state), entries).unwrap();
+    wal.sync().unwrap();
+}
+
+fn add_snapshot_record(fs: &Arc<dyn FileSystem>, index: u64) {
+    let (mut wal, _) = Wal::open(Arc::clone(fs), &dir().wal(), None, &OPTIONS).unwrap();
+    let conf = ConfState { voters: vec![NodeId(1), NodeId(2)], learners: vec![] };
+    wal.append_snapshot(&SnapshotMeta { index: Index(index), term: TERM, conf }).unwrap();
+    wal.sync().unwrap();
+}
+
+/// Takes over, and returns the state that later starts begin with.
+#[track_caller]
+fn check_taken_over(fs: &Arc<dyn FileSystem>, expected: &Store) -> Vec<u64> {
+    let imported = import(fs, &dir()).unwrap().expect("there is a database");
+    assert_eq!(imported.index, expected.applied().0);
+    assert_eq!(imported.revision, expected.view().revision());
+    let loaded = Checkpoint::load_newest(fs.as_ref(), &dir().store()).unwrap().unwrap();
+    assert_eq!((loaded.index, loaded.term), expected.applied());
+    check_same(&loaded.store.view(), &expected.view());
+    assert_eq!(import(fs, &dir()).unwrap(), None, "the database is not used again");
+    loaded.conf.voters
+}
+
+#[track_caller]
+fn check_same(found: &View, expected: &View) {
+    assert_eq!(found.hash_kv(0).unwrap(), expected.hash_kv(0).unwrap());
+    assert_eq!(found.membership(), expected.membership());
+}
+
+#[test]
+fn a_database_that_knows_its_members() {
+    let (fs, entries) = (fs(), entries(Some("3.7.0"), 20));
+    write_log(&fs, &entries, 20);
+    write_database(fs.as_ref(), &database(), &store_at(&entries, 15));
+    assert_eq!(check_taken_over(&fs, &store_at(&entries, 15)), [1, 2]);
+}
+
+/// etcd writes its commit index later than its database: a kill leaves a log that says less is
+/// committed than was applied.
+#[test]
+fn a_database_ahead_of_the_commit_index() {
+    let (fs, entries) = (fs(), entries(Some("3.7.0"), 20));
+    write_log(&fs, &entries, 12);
+    write_database(fs.as_ref(), &database(), &store_at(&entries, 15));
+    check_taken_over(&fs, &store_at(&entries, 15));
+}
+
+/// etcd before 3.6 keeps its members in the log and in snapshot files.
+#[test]
+fn members_come_from_the_log_or_a_snapshot_file() {
+    for with_snap_file in [false, true] {
+        let (fs, entries) = (fs(), entries(None, 20));
+        write_log(&fs, &entries, 20);
+        let expected = store_at(&entries, 15);
+        write_database(fs.as_ref(), &database(), &expected);
+        add_snapshot_record(&fs, 9);
+        if with_snap_file {
+            let membership = store_at(&entries, 9).membership().clone();
+            let conf = quoin_store::ConfState::default();
+            let file = SnapFile { index: 9, term: TERM.0, conf, membership };
+            let path = dir().snap().join(SnapFile::name(9, TERM.0));
+            write(fs.as_ref(), &path, &file.encode());
+        }
+        assert_eq!(check_taken_over(&fs, &expected), [1, 2]);
+    }
+}
+
+/// The rows of members of a 3.4 database are ahead of its index: one that is added by an entry
+/// to come must not be taken for one that is there, or the entry is refused and never votes.
+#[test]
+fn members_are_not_ahead_of_the_index() {
+    let (fs, mut entries) = (fs(), entries(None, 3));
+    let data = addition(&member(3));
+    let index = Index(entries.len() as u64 + 1);
+    entries.push(Entry { kind: EntryKind::ConfChange, term: TERM, index, data });
+    write_log(&fs, &entries, index.0);
+    let expected = store_at(&entries, index.0 - 1);
+    let mut ahead = Store::new();
+    let mut last = 0;
+    // The index stays behind by the added member.
+    for entry in entries.iter().filter(|entry| entry.index.0 != 2) {
+        last += 1;
+        let data = match entry.kind {
+            EntryKind::Normal => EntryData::Normal(&entry.data),
+            EntryKind::ConfChange | EntryKind::ConfChangeV2 => EntryData::ConfChange(&entry.data),
+        };
+        ahead.apply(last, TERM.0, data).unwrap();
+    }
+    assert_eq!(ahead.applied().0, expected.applied().0);
+    write_database(fs.as_ref(), &database(), &ahead);
+    assert_eq!(check_taken_over(&fs, &expected), [1, 2]);
+}
+
+/// A kill between the arrival of the leader's database and its installation.
+#[test]
+fn a_database_that_was_received() {
+    let (fs, entries) = (fs(), entries(Some("3.7.0"), 20));
+    write_log(&fs, &entries, 20);
+    write_database(fs.as_ref(), &database(), &store_at(&entries, 5));
+    add_snapshot_record(&fs, 15);
+    let refused = import(&fs, &dir()).unwrap_err();
+    assert!(matches!(refused, TakeoverError::Behind { index: 5, needed: 15, .. }), "{refused}");
+    let received = dir().snap().join("000000000000000f.snap.db");
+    write_database(fs.as_ref(), &received, &store_at(&entries, 15));
+    check_taken_over(&fs, &store_at(&entries, 15));
+}
+
+#[test]
+fn what_etcd_only_began_is_left_to_the_log() {
+    let fs = fs();
+    write_database(fs.as_ref(), &database(), &Store::new());
+    assert_eq!(import(&fs, &dir()).unwrap(), None);
+    write_log(&fs, &entries(None, 3), 3);
+    assert_eq!(import(&fs, &dir()).unwrap(), None);
+}
+
+#[test]
+fn what_does_not_fit_together_is_refused() {
+    let (fs, entries) = (fs(), entries(Some("3.7.0"), 20));
+    write_database(fs.as_ref(), &database(), &store_at(&entries, 15));
+    let refused = import(&fs, &dir()).unwrap_err();
+    assert!(matches!(refused, TakeoverError::NoLog { .. }), "{refused}");
+    write_log(&fs, &entries[..10], 10);
+    let refused = import(&fs, &dir()).unwrap_err();
+    assert!(matches!(refused, TakeoverError::OutsideLog { index: 15, .. }), "{refused}");
+    let lock = fs.lock(&database()).unwrap();
+    let refused = import(&fs, &dir()).unwrap_err();
+    assert!(matches!(refused, TakeoverError::InUse { .. }), "{refused}");
+    drop(lock);
+    write(fs.as_ref(), &database(), b"not a database");
+    let refused = import(&fs, &dir()).unwrap_err();
+    assert!(refused.to_string().contains("\"/d/member/snap/db\" is not a bbolt file"), "{refused}");
+    assert!(fs.list(&dir().store()).unwrap().is_empty(), "nothing was written");
+}
+
+/// Wherever the first start is cut off, the next one finds either the database or the checkpoint.
+#[test]
+fn a_takeover_that_is_cut_off_is_made_again() {
+    let entries = entries(Some("3.7.0"), 20);
+    let expected = store_at(&entries, 15);
+    let prepared = MemFs::new();
+    let shared: Arc<dyn FileSystem> = Arc::new(prepared.clone());
+    for path in [dir().snap(), dir().store()] {
+        shared.create_dir_all(&path).unwrap();
+        path.ancestors().for_each(|path| shared.sync_dir(path).unwrap());
+    }
+    write_log(&shared, &entries, 20);
+    write_database(shared.as_ref(), &database(), &expected);
+    for cut in 1.. {
+        let fs = prepared.crash(CrashMode::KeepAll);
+        fs.stop_after(cut);
+        let shared: Arc<dyn FileSystem> = Arc::new(fs.clone());
+        let done = import(&shared, &dir()).is_ok();
+        for mode in [CrashMode::KeepSynced, CrashMode::KeepAll, CrashMode::Subset { seed: cut }] {
+            let after: Arc<dyn FileSystem> = Arc::new(fs.crash(mode));
+            let again = import(&after, &dir()).unwrap_or_else(|error| panic!("{cut}: {error}"));
+            assert!(again.is_some() || !after.list(&dir().store()).unwrap().is_empty());
+            let loaded = Checkpoint::load_newest(after.as_ref(), &dir().store()).unwrap().unwrap();
+            check_same(&loaded.store.view(), &expected.view());
+        }
+        if done {
+            return;
+        }
+    }
+}
