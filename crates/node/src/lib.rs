@@ -7,14 +7,15 @@
 //!
 //! In reading order: [`node`] (the turn), `waiters` and `reads` (who waits for what), `lessor` and
 //! `leases` (when leases end), `checkpoints` (when one is due), [`log_work`] (what must be durable
-//! before what is said), [`recover`] (from a data-dir to a node), [`request_id`], [`wire`] (raft
-//! messages as raftpb).
+//! before what is said), [`recover`] (from a data-dir to a node), [`export`] (from a data-dir to one
+//! for etcd), [`request_id`], [`wire`] (raft messages as raftpb).
 //!
 //! Not here: tokio, gRPC, TLS, the wall clock, the format of any file.
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
 mod checkpoints;
+pub mod export;
 mod leases;
 mod lessor;
 pub mod log_work;

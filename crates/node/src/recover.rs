@@ -23,7 +23,7 @@ use quoin_raft::{
     ConfState, Config, Entry, EntryId, EntryKind, HardState, Index, NodeId, Raft, RestoreError,
     Restored, SnapshotMeta, Term,
 };
-use quoin_store::{Checkpoint, CheckpointError, Member, Store};
+use quoin_store::{Checkpoint, CheckpointError, EntryData, Fatal, Member, Store};
 use quoin_vfs::FileSystem;
 use quoin_wal::{Metadata, Repair, Replay, Wal, WalError};
 use thiserror::Error;
@@ -32,7 +32,7 @@ use crate::{Node, Options};
 
 mod import;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use import::{Imported, TakeoverError};
 
@@ -183,7 +183,7 @@ fn create_durably(fs: &dyn FileSystem, path: &Path) -> std::io::Result<()> {
 }
 
 /// Loads the newest checkpoint.
-fn newest_checkpoint(
+pub(crate) fn newest_checkpoint(
     fs: &Arc<dyn FileSystem>,
     dir: &DataDir,
 ) -> Result<Option<(Store, SnapshotMeta)>, RecoverError> {
@@ -225,6 +225,18 @@ fn addition(member: &Member) -> Bytes {
         id: 0,
     };
     Bytes::from(change.encode_to_vec())
+}
+
+/// What the store is to apply of an entry.
+pub(crate) fn data_of(entry: &Entry) -> Result<EntryData<'_>, Fatal> {
+    match entry.kind {
+        EntryKind::Normal => Ok(EntryData::Normal(&entry.data)),
+        EntryKind::ConfChange => Ok(EntryData::ConfChange(&entry.data)),
+        EntryKind::ConfChangeV2 => {
+            let what = "a joint change, which no etcd proposes".to_owned();
+            Err(Fatal::NotUnderstood { index: entry.index.0, what })
+        }
+    }
 }
 
 /// Builds the node that continues a checkpoint with the entries behind it.

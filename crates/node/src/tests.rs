@@ -212,22 +212,8 @@ fn follower() -> (Node<u32>, Wal) {
     let member = |id| Member { id, peer_urls: vec![format!("http://m{id}")], ..Member::default() };
     let metadata = Metadata { node: NodeId(1), cluster: 9 };
     let bootstrap = Bootstrap { metadata, members: vec![member(1), member(2)] };
-    let options = Options {
-        id: NodeId(1),
-        election_ticks: 10,
-        heartbeat_ticks: 1,
-        tick_ms: 100,
-        request_timeout_ticks: 70,
-        read_retry_ticks: 5,
-        snapshot_count: 10_000,
-        memory_budget: 0,
-        catchup_entries: 5_000,
-        pre_vote: true,
-        seed: 1,
-        start_ms: 1,
-    };
     let dir = DataDir::new(Path::new("/data"));
-    let recovered = recover(&fs, &dir, &quoin_wal::Options::default(), options, &bootstrap);
+    let recovered = recover(&fs, &dir, &quoin_wal::Options::default(), options(), &bootstrap);
     let recovered = recovered.expect("an empty directory can be bootstrapped");
     (recovered.node, recovered.wal)
 }
@@ -279,4 +265,21 @@ fn a_snapshot_message_without_its_state_is_refused() {
     let body = Body::Snapshot(Snapshot::default());
     let message = Message { to: NodeId(1), from: NodeId(2), term: Term(2), body };
     assert!(node.step(message).is_err());
+}
+
+pub(crate) fn options() -> Options {
+    Options {
+        id: NodeId(1),
+        election_ticks: 10,
+        heartbeat_ticks: 1,
+        tick_ms: 100,
+        request_timeout_ticks: 70,
+        read_retry_ticks: 5,
+        snapshot_count: 10_000,
+        memory_budget: 0,
+        catchup_entries: 5_000,
+        pre_vote: true,
+        seed: 1,
+        start_ms: 1,
+    }
 }

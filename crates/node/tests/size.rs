@@ -40,6 +40,7 @@ impl Machine {
         let metadata = Metadata { node: NodeId(1), cluster: 9 };
         let bootstrap = Bootstrap { metadata, members: vec![member] };
         let options = Options {
+            tick_ms: 100,
             id: NodeId(1),
             election_ticks: 10,
             heartbeat_ticks: 1,
@@ -85,6 +86,7 @@ impl Machine {
                     Event::Leader(_)
                     | Event::Members
                     | Event::Removed
+                    | Event::Compacted(_)
                     | Event::SendSnapshot(..) => {}
                 }
             }

@@ -211,6 +211,10 @@ impl Checkpoint {
         &self.view
     }
 
+    pub(crate) fn view_mut(&mut self) -> &mut View {
+        &mut self.view
+    }
+
     pub(crate) fn conf(&self) -> &ConfState {
         &self.conf
     }

@@ -17,16 +17,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use quoin_raft::{Entry, EntryKind, Index, SnapshotMeta, Term};
+use quoin_raft::{Entry, Index, SnapshotMeta, Term};
 use quoin_store::{
-    Checkpoint, CheckpointError, DbImport, EntryData, Fatal, ImportError, Loaded, Membership,
+    Checkpoint, CheckpointError, DbImport, Fatal, ImportError, Loaded, Membership,
     MembershipReplay, SnapFile,
 };
 use quoin_vfs::{FileSystem, Lock, OpenMode};
 use quoin_wal::{Wal, WalError};
 use thiserror::Error;
 
-use super::DataDir;
+use super::{DataDir, data_of};
 
 /// The largest snapshot file that is read. It holds the members and the keys of the v2 API.
 const SNAP_FILE_BYTES_MAX: u64 = 1 << 30;
@@ -131,7 +131,7 @@ pub(super) fn import(
     }
     let takeover = Takeover { fs: fs.as_ref(), dir, database };
     let _lock = takeover.lock()?;
-    let Some((path, loaded)) = takeover.load()? else { return Ok(None) };
+    let Some((path, mut loaded)) = takeover.load()? else { return Ok(None) };
     let imported =
         Imported { database: path, index: loaded.index, revision: loaded.store.view().revision() };
     let checkpoint = loaded.store.checkpoint(loaded.conf);
@@ -263,17 +263,6 @@ impl Start {
             return Some(self.meta.term);
         }
         self.entries.iter().find(|entry| entry.index == index).map(|entry| entry.term)
-    }
-}
-
-fn data_of(entry: &Entry) -> Result<EntryData<'_>, Fatal> {
-    match entry.kind {
-        EntryKind::Normal => Ok(EntryData::Normal(&entry.data)),
-        EntryKind::ConfChange => Ok(EntryData::ConfChange(&entry.data)),
-        EntryKind::ConfChangeV2 => {
-            let what = "a joint change, which no etcd proposes".to_owned();
-            Err(Fatal::NotUnderstood { index: entry.index.0, what })
-        }
     }
 }
 

@@ -17,9 +17,9 @@ use super::{DataDir, TakeoverError, addition};
 
 const OPTIONS: Options = Options { segment_bytes: 16 * 1024, fill_bytes: 4 * 1024 };
 const METADATA: Metadata = Metadata { node: NodeId(1), cluster: 7 };
-const TERM: Term = Term(2);
+pub(crate) const TERM: Term = Term(2);
 
-fn fs() -> Arc<dyn FileSystem> {
+pub(crate) fn fs() -> Arc<dyn FileSystem> {
     let fs = MemFs::new();
     let dir = dir();
     for path in [dir.snap(), dir.store()] {
@@ -28,11 +28,11 @@ fn fs() -> Arc<dyn FileSystem> {
     Arc::new(fs)
 }
 
-fn dir() -> DataDir {
+pub(crate) fn dir() -> DataDir {
     DataDir::new(Path::new("/d"))
 }
 
-fn database() -> PathBuf {
+pub(crate) fn database() -> PathBuf {
     dir().snap().join("db")
 }
 
@@ -41,7 +41,7 @@ fn member(id: u64) -> Member {
 }
 
 /// Two members, a cluster version or not, and puts.
-fn entries(version: Option<&str>, puts: u64) -> Vec<Entry> {
+pub(crate) fn entries(version: Option<&str>, puts: u64) -> Vec<Entry> {
     let mut payloads = vec![
         (EntryKind::ConfChange, addition(&member(1))),
         (EntryKind::ConfChange, addition(&member(2))),
@@ -62,7 +62,7 @@ fn entries(version: Option<&str>, puts: u64) -> Vec<Entry> {
     (1..).zip(payloads).map(entry).collect()
 }
 
-fn store_at(entries: &[Entry], index: u64) -> Store {
+pub(crate) fn store_at(entries: &[Entry], index: u64) -> Store {
     let mut store = Store::new();
     for entry in entries.iter().take_while(|entry| entry.index.0 <= index) {
         let data = match entry.kind {
@@ -83,12 +83,13 @@ fn write(fs: &dyn FileSystem, path: &Path, bytes: &[u8]) {
 
 fn write_database(fs: &dyn FileSystem, path: &Path, store: &Store) {
     // What it says of votes is wrong, as after a restored backup.
-    let export = store.checkpoint(quoin_store::ConfState::default()).export().unwrap();
+    let export =
+        quoin_store::DbExport::new(store.view(), &quoin_store::ConfState::default()).unwrap();
     write(fs, path, &export.map(Result::unwrap).collect::<Vec<_>>().concat());
 }
 
 /// Writes a log with these entries, of which `commit` are known to be committed.
-fn write_log(fs: &Arc<dyn FileSystem>, entries: &[Entry], commit: u64) {
+pub(crate) fn write_log(fs: &Arc<dyn FileSystem>, entries: &[Entry], commit: u64) {
     let mut wal = Wal::create(Arc::clone(fs), &dir().wal(), &METADATA, &OPTIONS).unwrap();
     let state = HardState { term: TERM, vote: NodeId(1), commit: Index(commit) };
     wal.append(Some(&state), entries).unwrap();
@@ -116,7 +117,7 @@ fn check_taken_over(fs: &Arc<dyn FileSystem>, expected: &Store) -> Vec<u64> {
 }
 
 #[track_caller]
-fn check_same(found: &View, expected: &View) {
+pub(crate) fn check_same(found: &View, expected: &View) {
     assert_eq!(found.hash_kv(0).unwrap(), expected.hash_kv(0).unwrap());
     assert_eq!(found.membership(), expected.membership());
 }

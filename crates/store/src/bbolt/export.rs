@@ -1,6 +1,7 @@
 //! From a view to the bytes of a database file.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use quoin_api::error::Error;
@@ -8,7 +9,9 @@ use quoin_bolt::{Planner, WriteError, Writer};
 
 use super::BUCKETS;
 use super::rows::{Row, Rows};
+use super::v2::SnapFile;
 use crate::checkpoint::{Checkpoint, ConfState};
+use crate::membership::ClusterVersion;
 use crate::view::View;
 
 /// A view cannot be written as a database file.
@@ -40,6 +43,22 @@ impl Checkpoint {
     /// If stored bytes cannot be read.
     pub fn export(&self) -> Result<DbExport, ExportError> {
         DbExport::new(self.view().clone(), self.conf())
+    }
+
+    /// The members of this state as a snapshot file of etcd.
+    pub fn snap_file(&self) -> SnapFile {
+        let (index, term) = self.view().applied();
+        let (conf, membership) = (self.conf().clone(), self.view().membership().clone());
+        SnapFile { index, term, conf, membership }
+    }
+
+    /// The same state with a cluster version that is not above `version`, for an etcd that refuses
+    /// a later one.
+    #[must_use]
+    pub fn lowered_to(mut self, version: ClusterVersion) -> Self {
+        let membership = Arc::make_mut(&mut self.view_mut().membership);
+        membership.version = membership.version.map(|current| current.min(version));
+        self
     }
 }
 
