@@ -89,6 +89,7 @@ fn start(fs: &Arc<dyn FileSystem>) -> Recovered<u64> {
     let member = Member { id: 1, name: "one".to_owned(), ..Member::default() };
     let bootstrap = Bootstrap { metadata, members: vec![member] };
     let options = Options {
+        tick_ms: 100,
         id: NodeId(1),
         election_ticks: 10,
         heartbeat_ticks: 1,
@@ -156,6 +157,7 @@ impl<'a> Machine<'a> {
                     Event::Leader(_)
                     | Event::Members
                     | Event::Removed
+                    | Event::Compacted(_)
                     | Event::SendSnapshot(..) => {}
                 }
             }
