@@ -20,13 +20,15 @@ pub(crate) mod transaction;
 mod version;
 pub(crate) mod watch;
 
+#[cfg(test)]
+mod tests;
+
 use std::future::Future;
 
 use crate::exit::Exit;
 use crate::flags::Flag;
-use crate::tree::Command;
 use crate::usage;
-use crate::{Invocation, globals, output};
+use crate::{Invocation, globals, output, tree};
 
 const KEY_VALUE: &str = "Key-value commands";
 const CLUSTER: &str = "Cluster maintenance commands";
@@ -34,7 +36,7 @@ const CONCURRENCY: &str = "Concurrency commands";
 const AUTHENTICATION: &str = "Authentication commands";
 const UTILITY: &str = "Utility commands";
 /// The headings under which the commands are listed, in order.
-pub(crate) const GROUPS: &[&str] = &[KEY_VALUE, CLUSTER, CONCURRENCY, AUTHENTICATION, UTILITY];
+const GROUPS: &[&str] = &[KEY_VALUE, CLUSTER, CONCURRENCY, AUTHENTICATION, UTILITY];
 
 /// What a command does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +71,15 @@ pub(crate) enum Action {
     Unbuilt,
 }
 
+/// A command of this program.
+pub(crate) type Command = tree::Command<Action>;
+
+impl tree::Action for Action {
+    fn is_built(self) -> bool {
+        self != Self::Unbuilt
+    }
+}
+
 const GROUP: Command = Command {
     name: "",
     arguments: "",
@@ -79,6 +90,8 @@ const GROUP: Command = Command {
     shared_flags: &[],
     subcommands: &[],
     action: Action::Group,
+    headings: &[],
+    footer: "",
 };
 
 const fn leaf(name: &'static str, action: Action) -> Command {
@@ -99,6 +112,9 @@ pub(crate) static ROOT: Command = Command {
         ")."
     ),
     shared_flags: globals::FLAGS,
+    headings: GROUPS,
+    footer: "Use \"etcdctl options\" for a list of global command-line options (applies to all \
+             commands).\n",
     subcommands: &[
         GET,
         PUT,

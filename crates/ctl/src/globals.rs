@@ -15,7 +15,7 @@ use crate::exit::Exit;
 use crate::flags::{Flag, Values};
 use crate::printer::{Format, Printer};
 use crate::text::quote;
-use crate::{Invocation, log, output};
+use crate::{Invocation, log, output, refused};
 
 const PREFIX: &str = "ETCDCTL_";
 /// Names the version of the API; etcdctl itself obeyed it until 3.5.
@@ -104,7 +104,7 @@ impl Globals {
 
     /// A client of all endpoints.
     pub(crate) fn client(&self) -> Result<Client, Exit> {
-        self.client_of(self.endpoints.clone(), "etcd-client").map_err(Exit::from)
+        self.client_of(self.endpoints.clone(), "etcd-client").map_err(refused)
     }
 
     /// A client whose calls last as long as they need, unless the user set a limit.

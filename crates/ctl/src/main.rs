@@ -3,31 +3,29 @@
 //! Scripts read what it prints and test how it ends, so the outputs, the errors on standard error
 //! and the exit codes are those of etcdctl 3.7.1; only the help is in words of our own.
 //!
-//! The way of a command: `tree` finds it among the words of the command line, `flags` reads its
-//! flags, `globals` turns those of every command into a client, `command` does the work,
-//! `printer` shows the answer.
+//! The way of a command: `globals` turns the flags of every command into a client, `command` does
+//! the work, `printer` shows the answer.
 //!
-//! Not here: how servers are reached and calls repeated (the crate `quoin-client`).
+//! Not here: how a command line is read (the crate `quoin-cli`), how servers are reached and calls
+//! repeated (`quoin-client`).
 
 mod command;
-mod exit;
-mod flags;
 mod globals;
 mod log;
-mod number;
-mod output;
 mod printer;
-mod text;
-mod tree;
 mod txn;
-mod usage;
 
 use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 
+use quoin_cli::{exit, flags, number, output, table, text, tree, usage};
+
+use quoin_client::Error;
+
+use command::Command;
 use exit::Exit;
 use flags::{Argument, Parsed, Values};
-use tree::{Command, Found};
+use tree::Found;
 
 fn main() -> ExitCode {
     let arguments = std::env::args_os().skip(1).map(OsStringExt::into_vec).collect();
@@ -48,12 +46,27 @@ struct Invocation {
     dash: Option<usize>,
 }
 
+/// How the program ends when a call fails.
+fn refused(error: Error) -> Exit {
+    match error {
+        Error::Server(_)
+        | Error::Status { .. }
+        | Error::Deadline { .. }
+        | Error::ChecksumMissing { .. }
+        | Error::ChecksumMismatch => Exit::failure(error),
+        Error::NoEndpoints | Error::TlsEndpoint(_) | Error::Limits { .. } => {
+            Exit::bad_connection(error)
+        }
+    }
+}
+
 fn run(arguments: Vec<Argument>) -> Result<(), Exit> {
     if std::env::var_os("ETCDCTL_API").is_some_and(|version| version == "2") {
         let message = "ETCDCTL_API=2: the v2 API is not supported by this etcdctl";
         return Err(Exit::bad_arguments(message));
     }
-    let Found { path, rest } = tree::find(&command::ROOT, arguments).map_err(Exit::unknown)?;
+    let Found { path, rest } = tree::find(&command::ROOT, arguments)
+        .map_err(|message| Exit::unknown("etcdctl", &message))?;
     command::check_built(&path)?;
     let Parsed { flags, arguments, dash } = flags::parse(tree::flags_of(&path), rest)
         .map_err(|error| Exit::usage(&error, &usage::usage(&path)))?;

@@ -7,7 +7,6 @@
 mod fields;
 mod json;
 mod simple;
-mod table;
 
 #[cfg(test)]
 mod tests;
@@ -21,7 +20,7 @@ use quoin_api::mvccpb::event::EventType;
 
 use crate::command::endpoint::{Hash, Health, Status};
 use crate::exit::Exit;
-use crate::text;
+use crate::{table, text};
 
 /// The forms of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +68,10 @@ fn unsupported(format: &str) -> Result<(), Exit> {
 
 fn protobuf(output: Output<'_>, response: &impl Message) -> Result<(), Exit> {
     Ok(output.write_all(&response.encode_to_vec())?)
+}
+
+fn draw(output: Output<'_>, columns: &[&str], rows: &[Vec<String>]) -> Result<(), Exit> {
+    Ok(table::draw(output, columns, rows)?)
 }
 
 /// Of answers about leases, the form of the wire has nothing but the header, as etcdctl writes it.
@@ -246,7 +249,7 @@ impl Printer {
             Format::Fields => fields::member_list(self, output, r),
             Format::Json => line(output, &json::member_list(r, self.hex)),
             Format::Protobuf => protobuf(output, r),
-            Format::Table => table::draw(output, MEMBER_COLUMNS, &member_rows(r)),
+            Format::Table => draw(output, MEMBER_COLUMNS, &member_rows(r)),
         }
     }
 
@@ -256,7 +259,7 @@ impl Printer {
             Format::Fields => fields::health(output, list),
             Format::Json => line(output, &json::health(list)),
             Format::Protobuf => unsupported("protobuf"),
-            Format::Table => table::draw(output, HEALTH_COLUMNS, &health_rows(list)),
+            Format::Table => draw(output, HEALTH_COLUMNS, &health_rows(list)),
         }
     }
 
@@ -266,7 +269,7 @@ impl Printer {
             Format::Fields => fields::status(self, output, list),
             Format::Json => line(output, &json::status(list)),
             Format::Protobuf => unsupported("protobuf"),
-            Format::Table => table::draw(output, STATUS_COLUMNS, &status_rows(list)),
+            Format::Table => draw(output, STATUS_COLUMNS, &status_rows(list)),
         }
     }
 
@@ -276,7 +279,7 @@ impl Printer {
             Format::Fields => fields::hash(self, output, list),
             Format::Json => line(output, &json::hash(list)),
             Format::Protobuf => unsupported("protobuf"),
-            Format::Table => table::draw(output, HASH_COLUMNS, &hash_rows(list)),
+            Format::Table => draw(output, HASH_COLUMNS, &hash_rows(list)),
         }
     }
 }

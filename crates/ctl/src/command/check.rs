@@ -21,7 +21,7 @@ use crate::exit::Exit;
 use crate::flags::{Flag, Values};
 use crate::globals::Globals;
 use crate::text::quote;
-use crate::{Invocation, output};
+use crate::{Invocation, output, refused};
 
 use load::{Load, Pace, Report};
 
@@ -182,7 +182,7 @@ impl Check {
             limit: 1,
             ..RangeRequest::default()
         };
-        if self.clients[0].range(request).await?.kvs.is_empty() {
+        if self.clients[0].range(request).await.map_err(refused)?.kvs.is_empty() {
             return Ok(());
         }
         let (quoted, prefix) = (quote(self.prefix.as_bytes()), &self.prefix);
@@ -221,7 +221,7 @@ impl Check {
     }
 
     async fn clean_up(&self) -> Result<(), Exit> {
-        let client = self.globals.patient_client()?;
+        let client = self.globals.patient_client().map_err(refused)?;
         let request = DeleteRangeRequest {
             key: self.prefix.clone().into(),
             range_end: prefix_end(self.prefix.as_bytes()),
@@ -241,14 +241,17 @@ impl Check {
         };
         if self.globals.flags.bool("auto-compact") {
             output::print(&format!("Compacting with revision {revision}\n"))?;
-            client.compact(CompactionRequest { revision, physical: true }).await?;
+            client
+                .compact(CompactionRequest { revision, physical: true })
+                .await
+                .map_err(refused)?;
             output::print(&format!("Compacted with revision {revision}\n"))?;
         }
         if self.globals.flags.bool("auto-defrag") {
             for endpoint in &self.globals.endpoints {
                 let quoted = quote(endpoint.as_bytes());
                 output::print(&format!("Defragmenting {quoted}\n"))?;
-                client.defragment(endpoint).await?;
+                client.defragment(endpoint).await.map_err(refused)?;
                 output::print(&format!("Defragmented {quoted}\n"))?;
             }
         }

@@ -7,13 +7,13 @@ use std::time::Instant;
 use super::endpoint::endpoints;
 use crate::exit::Exit;
 use crate::globals::Globals;
-use crate::{Invocation, output, text};
+use crate::{Invocation, output, refused, text};
 
 pub(super) async fn run(invocation: &Invocation) -> Result<(), Exit> {
     let globals = Globals::read(invocation)?;
     let mut failed = false;
     for endpoint in endpoints(&globals).await? {
-        let client = globals.client_of(vec![endpoint.clone()], "etcd-client")?;
+        let client = globals.client_of(vec![endpoint.clone()], "etcd-client").map_err(refused)?;
         let start = Instant::now();
         let answer = client.defragment(&endpoint).await;
         let took = i64::try_from(start.elapsed().as_nanos()).unwrap_or(i64::MAX);

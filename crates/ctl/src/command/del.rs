@@ -9,7 +9,7 @@ use crate::exit::Exit;
 use crate::flags::{Argument, Flag, Values};
 use crate::globals::Globals;
 use crate::text::quote;
-use crate::{Invocation, output};
+use crate::{Invocation, output, refused};
 
 pub(crate) static FLAGS: &[Flag] = &[
     Flag::bool("prefix", "delete all keys that begin with the key"),
@@ -24,7 +24,7 @@ const SECOND_THOUGHTS: Duration = Duration::from_secs(2);
 pub(super) async fn run(invocation: &Invocation) -> Result<(), Exit> {
     let request = request(&invocation.flags, &invocation.arguments)?;
     let globals = Globals::read(invocation)?;
-    let response = globals.client()?.delete_range(request).await?;
+    let response = globals.client()?.delete_range(request).await.map_err(refused)?;
     output::with(|output| globals.printer.del(output, &response))
 }
 

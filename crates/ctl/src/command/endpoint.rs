@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::exit::Exit;
 use crate::globals::Globals;
-use crate::{Invocation, output, text};
+use crate::{Invocation, output, refused, text};
 
 pub(crate) const STATUS_HELP: &str = "\
 Shows the state of each server.
@@ -112,7 +112,7 @@ pub(super) async fn status(invocation: &Invocation) -> Result<(), Exit> {
     let globals = Globals::read(invocation)?;
     let (mut list, mut failed) = (Vec::new(), false);
     for endpoint in endpoints(&globals).await? {
-        let client = globals.client_of(vec![endpoint.clone()], "etcd-client")?;
+        let client = globals.client_of(vec![endpoint.clone()], "etcd-client").map_err(refused)?;
         match client.status(&endpoint).await {
             Ok(response) => list.push(Status { endpoint, response }),
             Err(error) => {
@@ -131,7 +131,7 @@ pub(super) async fn hash_kv(invocation: &Invocation) -> Result<(), Exit> {
     let globals = Globals::read(invocation)?;
     let (mut list, mut failure) = (Vec::new(), None);
     for endpoint in endpoints(&globals).await? {
-        let client = globals.client_of(vec![endpoint.clone()], "etcd-client")?;
+        let client = globals.client_of(vec![endpoint.clone()], "etcd-client").map_err(refused)?;
         match client.hash_kv(&endpoint, revision).await {
             Ok(response) => list.push(Hash { endpoint, response }),
             Err(error) => {

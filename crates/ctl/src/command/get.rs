@@ -9,7 +9,7 @@ use crate::flags::{Argument, Flag, Values};
 use crate::globals::Globals;
 use crate::printer::{Format, Printer};
 use crate::text::quote;
-use crate::{Invocation, output};
+use crate::{Invocation, output, refused};
 
 pub(crate) static FLAGS: &[Flag] = &[
     Flag::text("consistency", "l asks the leader, s reads what the server has").or("l"),
@@ -35,9 +35,9 @@ pub(super) async fn run(invocation: &Invocation) -> Result<(), Exit> {
     let globals = Globals::read(invocation)?;
     let client = globals.client()?;
     let response = if flags.bool("stream") {
-        client.range_stream(request).await?
+        client.range_stream(request).await.map_err(refused)?
     } else {
-        client.range(request).await?
+        client.range(request).await.map_err(refused)?
     };
     let printer = printer(flags, globals.printer)?;
     output::with(|output| printer.get(output, &response))

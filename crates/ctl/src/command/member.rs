@@ -4,7 +4,7 @@ use super::get::is_serializable;
 use crate::exit::Exit;
 use crate::flags::Flag;
 use crate::globals::Globals;
-use crate::{Invocation, output};
+use crate::{Invocation, output, refused};
 
 pub(crate) static FLAGS: &[Flag] =
     &[Flag::text("consistency", "l asks the leader, s reads what the server has").or("l")];
@@ -19,6 +19,6 @@ The simple output has one line for each member, with these columns separated by 
 pub(super) async fn list(invocation: &Invocation) -> Result<(), Exit> {
     let linearizable = !is_serializable(&invocation.flags)?;
     let globals = Globals::read(invocation)?;
-    let response = globals.client()?.member_list(linearizable).await?;
+    let response = globals.client()?.member_list(linearizable).await.map_err(refused)?;
     output::with(|output| globals.printer.member_list(output, &response))
 }

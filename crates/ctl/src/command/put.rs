@@ -9,7 +9,7 @@ use crate::exit::Exit;
 use crate::flags::{Argument, Flag, Values};
 use crate::globals::Globals;
 use crate::number::{self, Base};
-use crate::{Invocation, output};
+use crate::{Invocation, output, refused};
 
 pub(crate) static FLAGS: &[Flag] = &[
     Flag::text("lease", "ID of the lease that the key ends with, in hexadecimal digits").or("0"),
@@ -33,7 +33,7 @@ $ put <key> -- <value>
 pub(super) async fn run(invocation: &Invocation) -> Result<(), Exit> {
     let request = request(&invocation.flags, &invocation.arguments, &mut std::io::stdin())?;
     let globals = Globals::read(invocation)?;
-    let response = globals.client()?.put(request).await?;
+    let response = globals.client()?.put(request).await.map_err(refused)?;
     output::with(|output| globals.printer.put(output, &response))
 }
 

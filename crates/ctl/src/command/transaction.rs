@@ -7,7 +7,7 @@ use quoin_api::etcdserverpb::TxnRequest;
 use crate::exit::Exit;
 use crate::flags::Flag;
 use crate::globals::Globals;
-use crate::{Invocation, output, txn};
+use crate::{Invocation, output, refused, txn};
 
 pub(crate) static FLAGS: &[Flag] =
     &[Flag::bool("interactive", "say what to type next").letter('i')];
@@ -37,7 +37,7 @@ pub(super) async fn run(invocation: &Invocation) -> Result<(), Exit> {
     let globals = Globals::read(invocation)?;
     let client = globals.client()?;
     let request = read(invocation.flags.bool("interactive"), &mut std::io::stdin().lock())?;
-    let response = client.txn(request).await?;
+    let response = client.txn(request).await.map_err(refused)?;
     output::with(|output| globals.printer.txn(output, &response))
 }
 

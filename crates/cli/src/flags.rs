@@ -16,11 +16,11 @@ use crate::number::{self, Base};
 use crate::text::{duration, quote};
 
 /// One word of the command line, which need not be text.
-pub(crate) type Argument = Vec<u8>;
+pub type Argument = Vec<u8>;
 
 /// The kinds of values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// A truth value.
     Bool,
     /// A 64-bit integer.
@@ -35,55 +35,53 @@ pub(crate) enum Kind {
 
 /// What a command knows about one of its flags.
 #[derive(Debug)]
-pub(crate) struct Flag {
+pub struct Flag {
     /// The name behind two dashes.
-    pub(crate) name: &'static str,
+    pub name: &'static str,
     /// The letter behind one dash.
-    pub(crate) letter: Option<char>,
-    pub(crate) kind: Kind,
+    pub letter: Option<char>,
+    /// What its value is.
+    pub kind: Kind,
     /// The value as a user would write it.
-    pub(crate) default: &'static str,
+    pub default: &'static str,
     /// One line of help.
-    pub(crate) help: &'static str,
+    pub help: &'static str,
 }
 
 impl Flag {
-    pub(crate) const fn bool(name: &'static str, help: &'static str) -> Self {
+    /// A truth value that is false unless it is given.
+    pub const fn bool(name: &'static str, help: &'static str) -> Self {
         Self { name, letter: None, kind: Kind::Bool, default: "false", help }
     }
 
-    pub(crate) const fn int(name: &'static str, help: &'static str) -> Self {
+    /// An integer that is 0 unless it is given.
+    pub const fn int(name: &'static str, help: &'static str) -> Self {
         Self { name, letter: None, kind: Kind::Int, default: "0", help }
     }
 
-    pub(crate) const fn text(name: &'static str, help: &'static str) -> Self {
+    /// A text that is empty unless it is given.
+    pub const fn text(name: &'static str, help: &'static str) -> Self {
         Self { name, letter: None, kind: Kind::Text, default: "", help }
     }
 
-    pub(crate) const fn duration(
-        name: &'static str,
-        default: &'static str,
-        help: &'static str,
-    ) -> Self {
+    /// A duration.
+    pub const fn duration(name: &'static str, default: &'static str, help: &'static str) -> Self {
         Self { name, letter: None, kind: Kind::Duration, default, help }
     }
 
-    pub(crate) const fn list(
-        name: &'static str,
-        default: &'static str,
-        help: &'static str,
-    ) -> Self {
+    /// A list of texts.
+    pub const fn list(name: &'static str, default: &'static str, help: &'static str) -> Self {
         Self { name, letter: None, kind: Kind::List, default, help }
     }
 
     /// The same flag with a letter.
-    pub(crate) const fn letter(mut self, letter: char) -> Self {
+    pub const fn letter(mut self, letter: char) -> Self {
         self.letter = Some(letter);
         self
     }
 
     /// The same flag with another default.
-    pub(crate) const fn or(mut self, default: &'static str) -> Self {
+    pub const fn or(mut self, default: &'static str) -> Self {
         self.default = default;
         self
     }
@@ -106,11 +104,16 @@ impl Flag {
 
 /// The value of a flag.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Value {
+pub enum Value {
+    /// A truth value.
     Bool(bool),
+    /// An integer.
     Int(i64),
+    /// A duration in nanoseconds.
     Duration(i64),
+    /// A text.
     Text(String),
+    /// Texts.
     List(Vec<String>),
 }
 
@@ -128,7 +131,7 @@ impl fmt::Display for Value {
 
 /// A command line that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct FlagError(String);
+pub struct FlagError(String);
 
 impl fmt::Display for FlagError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -138,7 +141,7 @@ impl fmt::Display for FlagError {
 
 /// The flags of one command and what the user set them to.
 #[derive(Clone, Debug)]
-pub(crate) struct Values {
+pub struct Values {
     flags: Vec<&'static Flag>,
     set: BTreeMap<&'static str, Value>,
 }
@@ -149,12 +152,12 @@ impl Values {
     }
 
     /// Returns whether the user gave the flag a value.
-    pub(crate) fn is_set(&self, name: &str) -> bool {
+    pub fn is_set(&self, name: &str) -> bool {
         self.set.contains_key(name)
     }
 
     /// Gives the flag a value, or more values if it is a list that has some.
-    pub(crate) fn set(&mut self, flag: &'static Flag, text: &str) -> Result<(), String> {
+    pub fn set(&mut self, flag: &'static Flag, text: &str) -> Result<(), String> {
         let mut value = flag.read(text)?;
         if let (Value::List(new), Some(Value::List(old))) = (&mut value, self.set.get(flag.name)) {
             new.splice(..0, old.iter().cloned());
@@ -164,7 +167,7 @@ impl Values {
     }
 
     /// Returns the value of a flag, or its default.
-    pub(crate) fn value(&self, name: &str) -> Value {
+    pub fn value(&self, name: &str) -> Value {
         if let Some(value) = self.set.get(name) {
             return value.clone();
         }
@@ -172,26 +175,29 @@ impl Values {
         flag.expect("a command reads only flags that it has").default_value()
     }
 
-    pub(crate) fn bool(&self, name: &str) -> bool {
+    /// Returns a truth value.
+    pub fn bool(&self, name: &str) -> bool {
         matches!(self.value(name), Value::Bool(true))
     }
 
     /// Returns an integer, or a duration in nanoseconds.
-    pub(crate) fn int(&self, name: &str) -> i64 {
+    pub fn int(&self, name: &str) -> i64 {
         match self.value(name) {
             Value::Int(value) | Value::Duration(value) => value,
             Value::Bool(_) | Value::Text(_) | Value::List(_) => 0,
         }
     }
 
-    pub(crate) fn text(&self, name: &str) -> String {
+    /// Returns a text.
+    pub fn text(&self, name: &str) -> String {
         match self.value(name) {
             Value::Text(value) => value,
             Value::Bool(_) | Value::Int(_) | Value::Duration(_) | Value::List(_) => String::new(),
         }
     }
 
-    pub(crate) fn list(&self, name: &str) -> Vec<String> {
+    /// Returns a list.
+    pub fn list(&self, name: &str) -> Vec<String> {
         match self.value(name) {
             Value::List(values) => values,
             Value::Bool(_) | Value::Int(_) | Value::Duration(_) | Value::Text(_) => Vec::new(),
@@ -213,7 +219,7 @@ fn named<'a>(flags: &[&'a Flag], argument: &[u8]) -> Option<&'a Flag> {
 
 /// Returns whether the value of a flag must be the next argument, for the search of commands.
 /// Flags that nobody knows count, because a value is what usually follows them.
-pub(crate) fn takes_next(flags: &[&'static Flag], argument: &[u8]) -> bool {
+pub fn takes_next(flags: &[&'static Flag], argument: &[u8]) -> bool {
     let long = argument.starts_with(b"--");
     let short = argument.starts_with(b"-") && argument.len() == 2;
     let bare = (long || short) && !argument.contains(&b'=');
@@ -222,19 +228,17 @@ pub(crate) fn takes_next(flags: &[&'static Flag], argument: &[u8]) -> bool {
 
 /// A command line that was read.
 #[derive(Clone, Debug)]
-pub(crate) struct Parsed {
-    pub(crate) flags: Values,
+pub struct Parsed {
+    /// The flags.
+    pub flags: Values,
     /// What is neither a flag nor the value of one.
-    pub(crate) arguments: Vec<Argument>,
+    pub arguments: Vec<Argument>,
     /// How many arguments stand before `--`; none if it is not there.
-    pub(crate) dash: Option<usize>,
+    pub dash: Option<usize>,
 }
 
 /// Reads the flags out of `arguments`.
-pub(crate) fn parse(
-    flags: Vec<&'static Flag>,
-    arguments: Vec<Argument>,
-) -> Result<Parsed, FlagError> {
+pub fn parse(flags: Vec<&'static Flag>, arguments: Vec<Argument>) -> Result<Parsed, FlagError> {
     let mut values = Values::new(flags);
     let mut others = Vec::new();
     let mut dash = None;

@@ -6,7 +6,7 @@ use crate::text::quote;
 
 /// Why a text is no value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct NumberError(String);
+pub struct NumberError(String);
 
 impl fmt::Display for NumberError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -16,7 +16,7 @@ impl fmt::Display for NumberError {
 
 /// How the digits of an integer are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Base {
+pub enum Base {
     /// Decimal digits alone.
     Ten,
     /// Hexadecimal digits alone.
@@ -26,7 +26,7 @@ pub(crate) enum Base {
 }
 
 /// Reads an integer.
-pub(crate) fn parse_int(text: &str, base: Base) -> Result<i64, NumberError> {
+pub fn parse_int(text: &str, base: Base) -> Result<i64, NumberError> {
     let error = |reason| {
         let text = quote(text.as_bytes());
         Err(NumberError(format!("strconv.ParseInt: parsing {text}: {reason}")))
@@ -77,7 +77,7 @@ fn prefixed(text: &str) -> Option<(u32, String)> {
 }
 
 /// Reads a truth value.
-pub(crate) fn parse_bool(text: &str) -> Result<bool, NumberError> {
+pub fn parse_bool(text: &str) -> Result<bool, NumberError> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
@@ -89,7 +89,7 @@ pub(crate) fn parse_bool(text: &str) -> Result<bool, NumberError> {
 }
 
 /// Reads a duration such as `1m30s` or `1.5h`, in nanoseconds.
-pub(crate) fn parse_duration(text: &str) -> Result<i64, NumberError> {
+pub fn parse_duration(text: &str) -> Result<i64, NumberError> {
     let quoted = quote(text.as_bytes());
     let invalid = || NumberError(format!("time: invalid duration {quoted}"));
     let (negative, mut rest) = match text.as_bytes() {

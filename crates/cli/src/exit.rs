@@ -4,8 +4,6 @@ use std::fmt::Display;
 use std::io;
 use std::process::ExitCode;
 
-use quoin_client::Error;
-
 use crate::output;
 
 /// Any failure that has no code of its own.
@@ -27,7 +25,7 @@ const BROKEN_PIPE: u8 = 128 + 13;
 
 /// The end of the program.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Exit {
+pub struct Exit {
     code: u8,
     /// What standard error says, line ends included.
     text: String,
@@ -38,71 +36,63 @@ impl Exit {
         Self { code, text: format!("Error: {message}\n") }
     }
 
-    pub(crate) fn failure(message: impl Display) -> Self {
+    /// Fails for a reason that has no code of its own.
+    pub fn failure(message: impl Display) -> Self {
         Self::error(FAILURE, message)
     }
 
-    pub(crate) fn bad_connection(message: impl Display) -> Self {
+    /// Fails because no client could be made, or no server answered it.
+    pub fn bad_connection(message: impl Display) -> Self {
         Self::error(BAD_CONNECTION, message)
     }
 
-    pub(crate) fn invalid_input(message: impl Display) -> Self {
+    /// Fails because standard input holds what cannot be understood.
+    pub fn invalid_input(message: impl Display) -> Self {
         Self::error(INVALID_INPUT, message)
     }
 
-    pub(crate) fn bad_feature(message: impl Display) -> Self {
+    /// Fails because a flag has a value that is not supported.
+    pub fn bad_feature(message: impl Display) -> Self {
         Self::error(BAD_FEATURE, message)
     }
 
-    pub(crate) fn interrupted(message: impl Display) -> Self {
+    /// Fails because what was to go on was broken off.
+    pub fn interrupted(message: impl Display) -> Self {
         Self::error(INTERRUPTED, message)
     }
 
-    pub(crate) fn bad_arguments(message: impl Display) -> Self {
+    /// Fails because the arguments are wrong.
+    pub fn bad_arguments(message: impl Display) -> Self {
         Self::error(BAD_ARGUMENTS, message)
     }
 
     /// A wrong flag: the error, then how the command is used.
-    pub(crate) fn usage(error: &impl Display, usage: &str) -> Self {
+    pub fn usage(error: &impl Display, usage: &str) -> Self {
         Self { code: FAILURE, text: format!("Error: {error}\n{usage}\n") }
     }
 
-    /// A word that is no command; `message` says what to try.
-    pub(crate) fn unknown(message: String) -> Self {
-        let text = format!("Error: {message}\nRun 'etcdctl --help' for usage.\n");
+    /// A word that is no command of `program`; `message` says what to try.
+    #[must_use]
+    pub fn unknown(program: &str, message: &str) -> Self {
+        let text = format!("Error: {message}\nRun '{program} --help' for usage.\n");
         Self { code: FAILURE, text }
     }
 
     /// Fails with a line that is no error of this program: of the log, or about another program.
     /// Its end is included.
-    pub(crate) fn line(line: String) -> Self {
+    pub fn line(line: String) -> Self {
         Self { code: FAILURE, text: line }
     }
 
     /// Fails without a word, because everything was said already.
-    pub(crate) fn silent() -> Self {
+    pub fn silent() -> Self {
         Self { code: FAILURE, text: String::new() }
     }
 
     /// Writes the text and returns the code.
-    pub(crate) fn report(self) -> ExitCode {
+    pub fn report(self) -> ExitCode {
         output::complain(&self.text);
         ExitCode::from(self.code)
-    }
-}
-
-impl From<Error> for Exit {
-    fn from(error: Error) -> Self {
-        match error {
-            Error::Server(_)
-            | Error::Status { .. }
-            | Error::Deadline { .. }
-            | Error::ChecksumMissing { .. }
-            | Error::ChecksumMismatch => Self::failure(error),
-            Error::NoEndpoints | Error::TlsEndpoint(_) | Error::Limits { .. } => {
-                Self::bad_connection(error)
-            }
-        }
     }
 }
 

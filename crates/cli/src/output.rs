@@ -6,7 +6,7 @@ use std::io::{BufWriter, Write};
 use crate::exit::Exit;
 
 /// Lets `write` write to standard output.
-pub(crate) fn with(write: impl FnOnce(&mut dyn Write) -> Result<(), Exit>) -> Result<(), Exit> {
+pub fn with(write: impl FnOnce(&mut dyn Write) -> Result<(), Exit>) -> Result<(), Exit> {
     let mut output = BufWriter::new(std::io::stdout().lock());
     let written = write(&mut output);
     output.flush()?;
@@ -14,11 +14,11 @@ pub(crate) fn with(write: impl FnOnce(&mut dyn Write) -> Result<(), Exit>) -> Re
 }
 
 /// Writes a text to standard output.
-pub(crate) fn print(text: &str) -> Result<(), Exit> {
+pub fn print(text: &str) -> Result<(), Exit> {
     with(|output| Ok(output.write_all(text.as_bytes())?))
 }
 
 /// Writes a text to standard error.
-pub(crate) fn complain(text: &str) {
+pub fn complain(text: &str) {
     std::io::stderr().write_all(text.as_bytes()).ok();
 }

@@ -4,10 +4,10 @@
 
 mod unquote;
 
-pub(crate) use unquote::{Quoted, split_quoted, unquote};
+pub use unquote::{Quoted, split_quoted, unquote};
 
 /// Quotes bytes as `%q` does: what cannot be printed is escaped, bytes that are not UTF-8 too.
-pub(crate) fn quote(bytes: &[u8]) -> String {
+pub fn quote(bytes: &[u8]) -> String {
     let mut text = String::from("\"");
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
@@ -47,12 +47,12 @@ fn is_printable(c: char) -> bool {
 }
 
 /// Writes a JSON string as Go's encoder does, which keeps it safe inside HTML.
-pub(crate) fn json_string(bytes: &[u8]) -> String {
+pub fn json_string(bytes: &[u8]) -> String {
     json(bytes, &['<', '>', '&', '\u{2028}', '\u{2029}'])
 }
 
 /// Writes a JSON string as etcd's logger does, which escapes only what it must.
-pub(crate) fn log_string(text: &str) -> String {
+pub fn log_string(text: &str) -> String {
     json(text.as_bytes(), &[])
 }
 
@@ -83,12 +83,12 @@ fn json(bytes: &[u8], unsafe_characters: &[char]) -> String {
 }
 
 /// Writes every byte as `\x` and two hexadecimal digits.
-pub(crate) fn hex_escape(bytes: &[u8]) -> String {
+pub fn hex_escape(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect()
 }
 
 /// Writes a duration given in nanoseconds, as `1m30s` or `3.5ms`.
-pub(crate) fn duration(nanoseconds: i64) -> String {
+pub fn duration(nanoseconds: i64) -> String {
     let sign = if nanoseconds < 0 { "-" } else { "" };
     let amount = nanoseconds.unsigned_abs();
     let text = match amount {
@@ -117,7 +117,7 @@ fn decimal(amount: u64, unit: u64) -> String {
 }
 
 /// Writes a size with a unit, to two digits: `16 kB`, `2.1 GB`.
-pub(crate) fn size(bytes: u64) -> String {
+pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
     if bytes < 10 {
         return format!("{bytes} B");

@@ -5,55 +5,74 @@
 //!
 //! Not here: the commands themselves (see `command`), and how help is written (see `usage`).
 
-use crate::command::Action;
 use crate::flags::{Argument, Flag, takes_next};
 use crate::text::quote;
 
 /// One command.
 #[derive(Debug)]
-pub(crate) struct Command {
-    pub(crate) name: &'static str,
+pub struct Command<A: 'static> {
+    /// The word that calls it.
+    pub name: &'static str,
     /// What follows the name in the line that shows how to use it.
-    pub(crate) arguments: &'static str,
+    pub arguments: &'static str,
     /// One line of help.
-    pub(crate) short: &'static str,
+    pub short: &'static str,
     /// More help; empty if the one line says it all.
-    pub(crate) long: &'static str,
+    pub long: &'static str,
     /// The heading under which the command is listed; empty for subcommands.
-    pub(crate) group: &'static str,
-    pub(crate) flags: &'static [Flag],
+    pub group: &'static str,
+    /// Flags of the command alone.
+    pub flags: &'static [Flag],
     /// Flags that the subcommands have too.
-    pub(crate) shared_flags: &'static [Flag],
-    pub(crate) subcommands: &'static [Self],
-    pub(crate) action: Action,
+    pub shared_flags: &'static [Flag],
+    /// The commands that belong to it.
+    pub subcommands: &'static [Self],
+    /// What it does.
+    pub action: A,
+    /// The headings under which the subcommands are listed, in order.
+    pub headings: &'static [&'static str],
+    /// What the help of every command of the program ends with; empty for nothing.
+    pub footer: &'static str,
 }
 
-impl Command {
-    /// Returns whether the command exists in etcdctl but is not built here yet.
-    pub(crate) fn is_unbuilt(&self) -> bool {
-        self.action == Action::Unbuilt
+/// What a command does, as a program has it.
+pub trait Action: Copy + 'static {
+    /// Returns false if the command is known but not built: it is found, but neither listed nor
+    /// proposed.
+    fn is_built(self) -> bool;
+}
+
+impl<A: Action> Command<A> {
+    /// Returns whether the command is known but not built here.
+    pub fn is_unbuilt(&self) -> bool {
+        !self.action.is_built()
     }
 }
 
 /// A command that was found, behind those it belongs to, and the arguments without its words.
 #[derive(Debug)]
-pub(crate) struct Found {
-    pub(crate) path: Vec<&'static Command>,
-    pub(crate) rest: Vec<Argument>,
+pub struct Found<A: 'static> {
+    /// The command, behind those that it belongs to.
+    pub path: Vec<&'static Command<A>>,
+    /// The other arguments.
+    pub rest: Vec<Argument>,
 }
 
 /// The flag that every command has.
-pub(crate) static HELP: Flag = Flag::bool("help", "show this help").letter('h');
+pub static HELP: Flag = Flag::bool("help", "show this help").letter('h');
 
 /// Returns all flags that the last command of `path` understands.
-pub(crate) fn flags_of(path: &[&'static Command]) -> Vec<&'static Flag> {
+pub fn flags_of<A>(path: &[&'static Command<A>]) -> Vec<&'static Flag> {
     let shared = path.iter().flat_map(|command| command.shared_flags);
     let own = path.last().into_iter().flat_map(|command| command.flags);
     shared.chain(own).chain([&HELP]).collect()
 }
 
 /// Finds the command that `arguments` name, starting at `root`. The error is for a person.
-pub(crate) fn find(root: &'static Command, mut arguments: Vec<Argument>) -> Result<Found, String> {
+pub fn find<A: Action>(
+    root: &'static Command<A>,
+    mut arguments: Vec<Argument>,
+) -> Result<Found<A>, String> {
     let mut path = vec![root];
     let mut command = root;
     loop {
@@ -94,12 +113,12 @@ fn first_word(flags: &[&'static Flag], arguments: &[Argument]) -> Option<usize> 
 }
 
 /// The subcommand with the name, or the only one whose name begins with it.
-fn subcommand(command: &'static Command, word: &[u8]) -> Option<&'static Command> {
-    let exact = |sub: &&Command| sub.name.as_bytes() == word;
+fn subcommand<A>(command: &'static Command<A>, word: &[u8]) -> Option<&'static Command<A>> {
+    let exact = |sub: &&Command<A>| sub.name.as_bytes() == word;
     if let Some(found) = command.subcommands.iter().find(exact) {
         return Some(found);
     }
-    let begins = |sub: &&Command| sub.name.as_bytes().starts_with(word);
+    let begins = |sub: &&Command<A>| sub.name.as_bytes().starts_with(word);
     let mut found = command.subcommands.iter().filter(begins);
     match (found.next(), found.next()) {
         (Some(only), None) => Some(only),
@@ -107,9 +126,9 @@ fn subcommand(command: &'static Command, word: &[u8]) -> Option<&'static Command
     }
 }
 
-fn unknown(root: &'static Command, word: &[u8]) -> String {
+fn unknown<A: Action>(root: &'static Command<A>, word: &[u8]) -> String {
     let message = format!("unknown command {} for {:?}", quote(word), root.name);
-    let alike = |command: &&Command| !command.is_unbuilt() && is_alike(command.name, word);
+    let alike = |command: &&Command<A>| !command.is_unbuilt() && is_alike(command.name, word);
     let alike: Vec<String> =
         root.subcommands.iter().filter(alike).map(|sub| format!("\t{}\n", sub.name)).collect();
     if alike.is_empty() {
@@ -143,51 +162,6 @@ fn distance(from: &str, to: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::ROOT;
-
-    fn find_words(line: &str) -> Result<Found, String> {
-        find(&ROOT, line.split_whitespace().map(|word| word.as_bytes().to_vec()).collect())
-    }
-
-    #[track_caller]
-    fn check(line: &str, path: &str, rest: &str) {
-        let found = find_words(line).unwrap();
-        let names: Vec<&str> = found.path.iter().skip(1).map(|command| command.name).collect();
-        assert_eq!(names.join(" "), path);
-        let words: Vec<String> =
-            found.rest.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();
-        assert_eq!(words.join(" "), rest);
-    }
-
-    #[test]
-    fn commands_are_found_among_flags() {
-        check("get a --limit 3", "get", "a --limit 3");
-        check("--endpoints x:1 get a", "get", "--endpoints x:1 a");
-        check("--endpoints=x:1 --hex get a", "get", "--endpoints=x:1 --hex a");
-        check("-w json member --hex list", "member list", "-w json --hex");
-        check("endpoint --cluster status", "endpoint status", "--cluster");
-        check("", "", "");
-        check("-- get", "", "-- get");
-        check("member nothing", "member", "nothing");
-    }
-
-    #[test]
-    fn a_unique_beginning_is_enough() {
-        check("ge a", "get", "a");
-        check("p a b", "put", "a b");
-        check("member l", "member list", "");
-        check("ver", "version", "");
-        assert!(find_words("e health").is_err());
-    }
-
-    #[test]
-    fn an_unknown_word_brings_proposals() {
-        assert_eq!(find_words("nosuch").unwrap_err(), "unknown command \"nosuch\" for \"etcdctl\"");
-        let expected = "unknown command \"gett\" for \"etcdctl\"\n\nDid you mean this?\n\tget\n";
-        assert_eq!(find_words("gett").unwrap_err(), expected);
-        // The word behind an unknown flag counts as its value.
-        assert!(find_words("--x get a").unwrap_err().starts_with("unknown command \"a\""));
-    }
 
     #[test]
     fn distances() {

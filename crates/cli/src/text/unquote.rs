@@ -2,13 +2,15 @@
 
 /// A quoted string at the beginning of a text, and what follows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Quoted<'a> {
-    pub(crate) value: Vec<u8>,
-    pub(crate) rest: &'a [u8],
+pub struct Quoted<'a> {
+    /// What the string holds.
+    pub value: Vec<u8>,
+    /// What stands behind it.
+    pub rest: &'a [u8],
 }
 
 /// Reads the quoted string that `text` begins with, in double quotes or in backticks.
-pub(crate) fn split_quoted(text: &[u8]) -> Option<Quoted<'_>> {
+pub fn split_quoted(text: &[u8]) -> Option<Quoted<'_>> {
     let (&mark, inside) = text.split_first()?;
     let mut end = 0;
     loop {
@@ -27,7 +29,7 @@ pub(crate) fn split_quoted(text: &[u8]) -> Option<Quoted<'_>> {
 }
 
 /// Resolves the escapes of what stands between double quotes; none if an escape is wrong.
-pub(crate) fn unquote(text: &[u8]) -> Option<Vec<u8>> {
+pub fn unquote(text: &[u8]) -> Option<Vec<u8>> {
     let mut value = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((&c, after)) = rest.split_first() {

@@ -1,7 +1,6 @@
 //! Tables with lines drawn around the cells.
 
-use super::Output;
-use crate::exit::Exit;
+use std::io::{self, Write};
 
 const HORIZONTAL: &str = "\u{2500}";
 const VERTICAL: &str = "\u{2502}";
@@ -11,7 +10,7 @@ const MIDDLE: [&str; 3] = ["\u{251c}", "\u{253c}", "\u{2524}"];
 const BOTTOM: [&str; 3] = ["\u{2514}", "\u{2534}", "\u{2518}"];
 
 /// Draws a table: headings in the middle of their cells, everything else to the right.
-pub(super) fn draw(output: Output<'_>, columns: &[&str], rows: &[Vec<String>]) -> Result<(), Exit> {
+pub fn draw(output: &mut dyn Write, columns: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
     let length = |text: &str| text.trim().chars().count();
     let widest = |(index, heading): (usize, &&str)| {
         let cells = rows.iter().filter_map(|row| row.get(index));
@@ -38,5 +37,5 @@ pub(super) fn draw(output: Output<'_>, columns: &[&str], rows: &[Vec<String>]) -
         }
         writeln!(output)?;
     }
-    Ok(writeln!(output, "{}", border(BOTTOM))?)
+    writeln!(output, "{}", border(BOTTOM))
 }

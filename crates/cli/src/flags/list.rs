@@ -1,7 +1,7 @@
 //! Lists as one line of comma-separated values, where double quotes protect a comma.
 
 /// Reads the values. The error names the column, as Go's reader does.
-pub(super) fn read(text: &str) -> Result<Vec<String>, String> {
+pub(crate) fn read(text: &str) -> Result<Vec<String>, String> {
     if text.is_empty() {
         return Ok(Vec::new());
     }
@@ -52,7 +52,7 @@ pub(super) fn read(text: &str) -> Result<Vec<String>, String> {
 }
 
 /// Writes values so that [`read`] finds them again.
-pub(super) fn write(values: &[String]) -> String {
+pub(crate) fn write(values: &[String]) -> String {
     let quote = |value: &String| {
         if value.contains([',', '"', '\n']) || value.starts_with(' ') {
             format!("\"{}\"", value.replace('"', "\"\""))
