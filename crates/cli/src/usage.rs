@@ -31,11 +31,17 @@ pub fn usage<A: Action>(path: &[&'static Command<A>]) -> String {
         add(&mut text, &format!("\n  {name} [command]"));
         add_commands(&mut text, command);
     }
-    // The flags of the whole program have a command of their own, `options`.
-    if let [_, groups @ ..] = above {
-        let own = command.flags.iter().chain(command.shared_flags).chain([&HELP]);
-        let own: Vec<&Flag> = own.collect();
-        add(&mut text, &format!("\n\nFlags:\n{}", flag_lines(&own).trim_end()));
+    // A program with a command for its own flags says so in its footer.
+    let own = command.flags.iter().chain(command.shared_flags).chain([&HELP]);
+    let own: Vec<&Flag> = own.collect();
+    let flags = format!("\n\nFlags:\n{}", flag_lines(&own).trim_end());
+    let groups = match above {
+        [] if !command.footer.is_empty() => None,
+        [root, groups @ ..] if !root.footer.is_empty() => Some(groups),
+        all => Some(all),
+    };
+    if let Some(groups) = groups {
+        add(&mut text, &flags);
         let shared: Vec<&Flag> = groups.iter().flat_map(|group| group.shared_flags).collect();
         if !shared.is_empty() {
             add(&mut text, &format!("\n\nGlobal Flags:\n{}", flag_lines(&shared).trim_end()));

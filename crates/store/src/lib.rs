@@ -24,6 +24,7 @@ mod kv;
 mod lease;
 mod membership;
 mod record;
+mod refound;
 mod revision;
 mod store;
 mod tree;

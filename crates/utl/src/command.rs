@@ -1,0 +1,171 @@
+//! The commands: their names, flags and help in one table, their work in one file each.
+
+mod defrag;
+mod hashkv;
+mod help;
+mod migrate;
+mod restore;
+mod status;
+
+use quoin_cli::exit::Exit;
+use quoin_cli::flags::Flag;
+use quoin_cli::{output, tree, usage};
+
+use crate::Invocation;
+
+/// A command of this program.
+pub(crate) type Command = tree::Command<Action>;
+
+/// What a command does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Shows its help, because it only groups commands.
+    Group,
+    Defrag,
+    HashKv,
+    Help,
+    Migrate,
+    SnapshotRestore,
+    SnapshotStatus,
+    Version,
+    Completion(Shell),
+}
+
+/// The shells that can complete command lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shell {
+    Bash,
+    Fish,
+    Zsh,
+}
+
+impl tree::Action for Action {
+    fn is_built(self) -> bool {
+        true
+    }
+}
+
+const GROUP: Command = Command {
+    name: "",
+    arguments: "",
+    short: "",
+    long: "",
+    group: "",
+    flags: &[],
+    shared_flags: &[],
+    subcommands: &[],
+    action: Action::Group,
+    headings: &[],
+    footer: "",
+};
+
+const fn leaf(name: &'static str, action: Action) -> Command {
+    Command { name, action, ..GROUP }
+}
+
+/// The program itself. The commands stand in the order in which proposals list them.
+pub(crate) static ROOT: Command = Command {
+    name: "etcdutl",
+    short: concat!(
+        "Works on snapshots and on the files of etcd members that are not running (quoin ",
+        env!("CARGO_PKG_VERSION"),
+        ")."
+    ),
+    shared_flags: &[
+        Flag::duration("timeout", "10s", "longest time to wait for a file that is in use"),
+        Flag::text("write-out", "form of the output: simple, fields, json or table")
+            .letter('w')
+            .or("simple"),
+    ],
+    subcommands: &[DEFRAG, SNAPSHOT, HASH_KV, VERSION, COMPLETION, MIGRATE, HELP],
+    ..GROUP
+};
+
+const DEFRAG: Command = Command {
+    short: "Accepted for scripts: the files of a member need no defragmentation",
+    long: defrag::HELP,
+    flags: &[Flag::text("data-dir", "directory of a member that is not running (required)")],
+    ..leaf("defrag", Action::Defrag)
+};
+
+const SNAPSHOT: Command = Command {
+    name: "snapshot",
+    short: "Works on snapshots",
+    subcommands: &[
+        Command {
+            arguments: "<filename>",
+            short: "Shows what a snapshot holds",
+            long: status::HELP,
+            ..leaf("status", Action::SnapshotStatus)
+        },
+        Command {
+            arguments: "<filename> --data-dir {output dir} [options]",
+            short: "Makes the directory of a new member from a snapshot",
+            long: restore::HELP,
+            flags: restore::FLAGS,
+            ..leaf("restore", Action::SnapshotRestore)
+        },
+    ],
+    ..GROUP
+};
+
+const HASH_KV: Command = Command {
+    arguments: "<filename>",
+    short: "Shows the hash of the history in a database file",
+    flags: &[Flag::int("rev", "last revision of the history (0 means the newest)")],
+    ..leaf("hashkv", Action::HashKv)
+};
+
+const VERSION: Command =
+    Command { short: "Shows the version of etcdutl", ..leaf("version", Action::Version) };
+
+const COMPLETION: Command = Command {
+    name: "completion",
+    short: "Writes a script by which a shell completes command lines",
+    subcommands: &[
+        Command { short: "For bash", ..leaf("bash", Action::Completion(Shell::Bash)) },
+        Command { short: "For fish", ..leaf("fish", Action::Completion(Shell::Fish)) },
+        Command { short: "For zsh", ..leaf("zsh", Action::Completion(Shell::Zsh)) },
+    ],
+    ..GROUP
+};
+
+const MIGRATE: Command = Command {
+    short: "Accepted for scripts: says how to get files for another version",
+    long: migrate::HELP,
+    flags: migrate::FLAGS,
+    ..leaf("migrate", Action::Migrate)
+};
+
+const HELP: Command = Command {
+    arguments: "[command]",
+    short: "Shows the help of a command",
+    ..leaf("help", Action::Help)
+};
+
+/// Runs the command that was called.
+pub(crate) fn run(invocation: &Invocation) -> Result<(), Exit> {
+    let action = invocation.path.last().map_or(Action::Group, |command| command.action);
+    match action {
+        Action::Group => output::print(&usage::help(&invocation.path)),
+        Action::Defrag => defrag::run(invocation),
+        Action::HashKv => hashkv::run(invocation),
+        Action::Help => help::run(&invocation.arguments),
+        Action::Migrate => migrate::run(invocation),
+        Action::SnapshotRestore => restore::run(invocation),
+        Action::SnapshotStatus => status::run(invocation),
+        Action::Version => help::version(),
+        Action::Completion(shell) => help::completion(shell),
+    }
+}
+
+/// Fails if a flag that the command cannot do without is missing.
+fn require(invocation: &Invocation, names: &[&str]) -> Result<(), Exit> {
+    let missing = names.iter().filter(|name| !invocation.flags.is_set(name));
+    let missing: Vec<String> = missing.map(|name| format!("{name:?}")).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let message = format!("required flag(s) {} not set", missing.join(", "));
+    Err(Exit::usage(&message, &usage::usage(&invocation.path)))
+}
