@@ -73,6 +73,13 @@ pub(crate) fn key(record: &Bytes) -> Option<Bytes> {
     Reader { record, at: 0 }.bytes(KEY)
 }
 
+/// Whether a put can have this record at a main revision. An empty record can be anywhere: the
+/// offline tool of etcd writes one where it moves the revision of a restored store to, and hashes
+/// cover it.
+pub(crate) fn is_put_at(record: &Bytes, pair: &KeyValue, main: i64) -> bool {
+    record.is_empty() || pair.mod_revision == main
+}
+
 fn bytes_len(bytes: &[u8]) -> usize {
     if bytes.is_empty() { 0 } else { 1 + encoded_len_varint(bytes.len() as u64) + bytes.len() }
 }

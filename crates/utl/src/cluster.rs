@@ -56,12 +56,8 @@ impl Cluster {
 fn url_map(text: &str) -> Result<BTreeMap<String, Vec<String>>, String> {
     let mut map: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for part in text.split(',').filter(|part| !part.is_empty()) {
-        let Some((name, url)) = part.split_once('=') else {
-            return Err(format!("empty URL given for {}", quote(part.as_bytes())));
-        };
-        if url.is_empty() {
-            return Err(format!("empty URL given for {}", quote(name.as_bytes())));
-        }
+        // A name without a URL is refused for the URL that it does not have.
+        let (name, url) = part.split_once('=').unwrap_or((part, ""));
         map.entry(name.trim().to_owned()).or_default().extend(urls([url].into_iter())?);
     }
     map.values_mut().for_each(|urls| urls.sort());
@@ -166,6 +162,7 @@ mod tests {
         let scheme = "URL scheme must be http, https, unix, or unixs:";
         refused("a=b", "a", local, &format!("{scheme} b"));
         refused("a=ftp://h:1", "a", local, &format!("{scheme} ftp://h:1"));
+        refused("a", "a", local, &format!("{scheme} "));
         refused("a=http://h:1", "a", "x", &format!("{scheme} x"));
         refused("a=http://h:1/x", "a", local, "URL must not contain a path: http://h:1/x");
         let form = "URL address does not have the form \"host:port\": http://h";

@@ -284,7 +284,8 @@ impl<'a> Source<'a> {
             let pair = decoded.ok_or_else(|| self.bad(KEY, "a record that is not canonical"))?;
             let Change { revision, tombstone } = change;
             let is_bare = bytes == record::encode_tombstone(&pair.key);
-            if !(if tombstone { is_bare } else { pair.mod_revision == revision.main }) {
+            let is_put = record::is_put_at(&bytes, &pair, revision.main);
+            if !(if tombstone { is_bare } else { is_put }) {
                 return Err(self.bad(KEY, "a record of another revision"));
             }
             if revision <= last || revision.main == 0 {

@@ -128,7 +128,8 @@ fn records(content: &mut Content, newest: i64) -> Result<(History, Vec<Row>), Ch
             return Err(content.damaged("a record that is not canonical"));
         };
         let is_bare = bytes == record::encode_tombstone(&pair.key);
-        let fits = if tombstone { is_bare } else { pair.mod_revision == revision.main };
+        let is_put = record::is_put_at(&bytes, &pair, revision.main);
+        let fits = if tombstone { is_bare } else { is_put };
         if !fits {
             return Err(content.damaged("a record of another revision"));
         }

@@ -115,7 +115,8 @@ fn the_revision_moves_on_and_older_ones_are_compacted() {
     let (loaded, _) = read_back(&fs, "d", "d/member/wal");
     let view = loaded.store.view();
     assert_eq!((view.revision(), view.compact_revision()), (1005, 1005));
-    assert_eq!(view.keys(), 2);
+    // The empty key stands at the new revision, as etcd's tool leaves it.
+    assert_eq!(view.keys(), 3);
 }
 
 #[test]
