@@ -164,7 +164,8 @@ impl Lessor {
     /// Returns the time of a lease.
     pub(crate) fn time(&self, id: i64, now: u64) -> Option<LeaseTime> {
         let timer = self.timers.get(&id)?;
-        let left_s = self.clock.left_s(timer.deadline, now);
+        // What a promotion added is not told.
+        let left_s = self.clock.left_s(timer.deadline, now).min(timer.ttl_s);
         Some(LeaseTime { granted_s: timer.ttl_s, left_s })
     }
 

@@ -113,8 +113,18 @@ marks! {
     TxnFailed,
     /// Old revisions were compacted.
     Compacted,
-    /// A lease was revoked, and its keys with it.
+    /// A lease was revoked by a client, and its keys with it.
     LeaseRevoked,
+    /// A lease was ended by the leader, because its time was over.
+    LeaseExpired,
+    /// A lease was renewed.
+    LeaseRenewed,
+    /// A member that does not lead was asked about a lease.
+    LeaseElsewhere,
+    /// What was left of a lease was put into the log.
+    LeaseCheckpointed,
+    /// It was taken back, because the lease was renewed.
+    LeaseCleared,
 }
 
 /// How often each mark was met.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use quoin_node::{LogWork, Node, RequestIds};
+use quoin_node::{LeaseCall, LogWork, Node, RequestIds};
 use quoin_raft::{Index, Message, NodeId, SnapshotMeta};
 use quoin_store::{Store, View};
 use quoin_vfs::MemFs;
@@ -65,6 +65,7 @@ pub(crate) enum Input {
     Tick,
     Propose { id: u64, data: Bytes, waiter: u64 },
     Read(u64),
+    Lease(LeaseCall, u64),
     Message(Message),
     Snapshot(Message, Box<Store>),
     Unreachable(NodeId),

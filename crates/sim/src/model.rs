@@ -14,8 +14,9 @@ use quoin_api::etcdserverpb::request_op::Request as Operation;
 use quoin_api::etcdserverpb::response_op::Response;
 use quoin_api::etcdserverpb::{
     CompactionRequest, CompactionResponse, Compare, DeleteRangeRequest, DeleteRangeResponse,
-    InternalRaftRequest, LeaseGrantRequest, LeaseGrantResponse, LeaseRevokeResponse, PutRequest,
-    PutResponse, RangeRequest, RangeResponse, ResponseHeader, ResponseOp, TxnRequest, TxnResponse,
+    InternalRaftRequest, LeaseCheckpointResponse, LeaseGrantRequest, LeaseGrantResponse,
+    LeaseRevokeResponse, PutRequest, PutResponse, RangeRequest, RangeResponse, ResponseHeader,
+    ResponseOp, TxnRequest, TxnResponse,
 };
 use quoin_api::mvccpb::KeyValue;
 use quoin_store::Reply;
@@ -97,6 +98,11 @@ impl Model {
             self.grant(grant, next.revision)
         } else if let Some(revoke) = request.lease_revoke {
             self.revoke(revoke.id, &mut next.revision)
+        } else if request.lease_checkpoint.is_some() {
+            let header = header(next.revision);
+            Ok(Reply::LeaseCheckpoint(LeaseCheckpointResponse { header }))
+        } else if request.cluster_version_set.is_some() {
+            Ok(Reply::None)
         } else {
             unreachable!("the workload makes no such request: {request:?}")
         };

@@ -24,6 +24,8 @@ pub enum Sabotage {
     DuplicateProposal,
     /// A new view is not published at once.
     StaleView,
+    /// Renewals are answered and not made.
+    PhantomRenewal,
 }
 
 impl Sabotage {
@@ -36,6 +38,7 @@ impl Sabotage {
         Self::UnconfirmedRead,
         Self::DuplicateProposal,
         Self::StaleView,
+        Self::PhantomRenewal,
     ];
 }
 
@@ -169,7 +172,8 @@ impl Plan {
             Sabotage::LyingDisk
             | Sabotage::SkipEntry
             | Sabotage::UnconfirmedRead
-            | Sabotage::StaleView => {}
+            | Sabotage::StaleView
+            | Sabotage::PhantomRenewal => {}
         }
         self
     }

@@ -31,6 +31,7 @@ use quoin_vfs::MemFs;
 use quoin_wal::{Metadata, SpareJob};
 
 use crate::check::agreement::Agreement;
+use crate::check::leases::Leases;
 use crate::check::shadow::Shadow;
 use crate::check::states::States;
 use crate::check::{Checked, Violation};
@@ -180,6 +181,7 @@ pub struct Simulation {
     next_request: u64,
     agreement: Agreement,
     states: States,
+    leases: Leases,
     history: History,
     coverage: Coverage,
     trace: Trace<Note>,
@@ -221,6 +223,7 @@ impl Simulation {
             next_request: 0,
             agreement: Agreement::default(),
             states: States::default(),
+            leases: Leases::new(plan.limits.drift),
             history: History::new(),
             coverage: Coverage::default(),
             trace: Trace::new(plan.print),

@@ -8,8 +8,11 @@ use quoin_api::etcdserverpb::{
     CompactionRequest, Compare, DeleteRangeRequest, InternalRaftRequest, LeaseGrantRequest,
     LeaseRevokeRequest, PutRequest, RangeRequest, RequestHeader, RequestOp, TxnRequest,
 };
+use quoin_api::membershippb::ClusterVersionSetRequest;
 use quoin_api::mvccpb::KeyValue;
+use quoin_node::LeaseCall;
 
+use crate::check::leases::SHORT_S;
 use crate::rng::Rng;
 
 /// What a client asks of a member.
@@ -21,7 +24,12 @@ pub(crate) enum Ask {
     Read(RangeRequest),
     /// A read of whatever state the member has.
     SerializableRead(RangeRequest),
+    /// A question about a lease.
+    Lease(LeaseCall),
 }
+
+/// The newest leases, which are renewed most.
+const KEPT_ALIVE: usize = 6;
 
 /// What a client knows from the answers it got.
 #[derive(Clone, Debug, Default)]
@@ -37,24 +45,33 @@ pub(crate) struct Workload {
     keys: Vec<Bytes>,
     written: u64,
     leases: Vec<i64>,
+    /// Those that live long enough for checkpoints.
+    long_leases: Vec<i64>,
+    /// Requests were made before.
+    begun: bool,
 }
 
 impl Workload {
     pub(crate) fn new(rng: Rng, keys: usize) -> Self {
         let keys = (0..keys).map(|number| Bytes::from(format!("key/{number}"))).collect();
-        Self { rng, keys, written: 0, leases: Vec::new() }
+        Self { rng, keys, written: 0, leases: Vec::new(), long_leases: Vec::new(), begun: false }
     }
 
     /// Returns a client's next request.
     pub(crate) fn next(&mut self, knowledge: &Knowledge) -> Ask {
+        if !std::mem::replace(&mut self.begun, true) {
+            return cluster_version().into();
+        }
         match self.rng.between(0, 99) {
             0..40 => self.put().into(),
             40..48 => self.delete().into(),
             48..63 => self.txn(knowledge).into(),
             63..66 => self.compaction(knowledge).into(),
-            66..68 => self.grant().into(),
-            68..70 => self.revoke().into(),
-            70..92 => Ask::Read(self.range(knowledge)),
+            66..69 => self.grant().into(),
+            69 if self.rng.chance(700) => self.revoke().into(),
+            69 => cluster_version().into(),
+            70..78 => self.renew(),
+            78..93 => Ask::Read(self.range(knowledge)),
             _ => Ask::SerializableRead(self.range(knowledge)),
         }
     }
@@ -175,7 +192,21 @@ impl Workload {
     fn grant(&mut self) -> LeaseGrantRequest {
         let id = i64::try_from(self.rng.between(1, 1 << 40)).expect("it fits 63 bits");
         self.leases.push(id);
-        LeaseGrantRequest { ttl: 60, id }
+        // The first ones end by themselves, the others live long enough for checkpoints.
+        let ttl = *self.rng.pick(&[1, 2, 3, SHORT_S, 25, 40, 600]);
+        if ttl > SHORT_S {
+            self.long_leases.push(id);
+        }
+        LeaseGrantRequest { ttl, id }
+    }
+
+    /// Returns a renewal of a new lease, so that some are kept alive, or of a long one; or a
+    /// question for the time of one.
+    fn renew(&mut self) -> Ask {
+        let new = self.leases.len().saturating_sub(KEPT_ALIVE);
+        let some = if self.rng.chance(700) { &self.leases[new..] } else { &self.long_leases[..] };
+        let id = if some.is_empty() { 7 } else { *self.rng.pick(some) };
+        Ask::Lease(if self.rng.chance(850) { LeaseCall::Renew(id) } else { LeaseCall::Time(id) })
     }
 
     /// Returns the end of a lease, which may never have been granted or be revoked already.
@@ -183,6 +214,11 @@ impl Workload {
         let id = if self.leases.is_empty() { 7 } else { *self.rng.pick(&self.leases) };
         LeaseRevokeRequest { id }
     }
+}
+
+/// Returns the request that lets the members use what etcd 3.7 knows.
+fn cluster_version() -> ClusterVersionSetRequest {
+    ClusterVersionSetRequest { ver: "3.7.0".to_owned() }
 }
 
 fn compare(key: Bytes, target: CompareTarget, union: TargetUnion) -> Compare {
@@ -208,6 +244,7 @@ macro_rules! writes {
 }
 
 writes! {
+    ClusterVersionSetRequest => cluster_version_set,
     CompactionRequest => compaction,
     DeleteRangeRequest => delete_range,
     LeaseGrantRequest => lease_grant,

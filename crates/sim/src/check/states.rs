@@ -129,7 +129,9 @@ pub(crate) fn describe(view: &View) -> Result<String, Violation> {
     let hash = view.hash_kv(0).map_err(|error| error.message().to_owned())?;
     let leases: Vec<_> = view
         .leases()
-        .map(|lease| (lease.id, lease.ttl_s, lease.keys().collect::<Vec<_>>()))
+        .map(|lease| {
+            (lease.id, lease.ttl_s, lease.remaining_ttl_s, lease.keys().collect::<Vec<_>>())
+        })
         .collect();
     let (applied, alarms) = (view.applied(), view.alarms(AlarmType::None));
     Ok(format!("{applied:?} {hash:?} {leases:?} {alarms:?} {:?}", view.membership()))

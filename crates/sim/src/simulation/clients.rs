@@ -3,7 +3,7 @@
 use quoin_api::etcdserverpb::response_op::Response;
 use quoin_api::etcdserverpb::{RangeRequest, RangeResponse};
 use quoin_api::mvccpb::KeyValue;
-use quoin_node::{Answer, Failure};
+use quoin_node::{Answer, Failure, LeaseCall, LeaseTime};
 use quoin_store::{Applied, Reply};
 
 use super::{Happening, Inside, Note, Simulation};
@@ -11,8 +11,11 @@ use crate::check::{Checked, ensure};
 use crate::coverage::Mark;
 use crate::member::Input;
 use crate::plan::Sabotage;
-use crate::queue::MS;
+use crate::queue::{MS, Time};
 use crate::workload::{Ask, Knowledge, entry};
+
+/// What a member says that answers renewals and does not make them.
+const PHANTOM: LeaseTime = LeaseTime { granted_s: 1, left_s: 1 };
 
 /// A client with at most one request at a time.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +37,8 @@ pub(crate) struct Request {
     id: u64,
     /// The ticks of the member when it was asked.
     asked_at: u64,
+    /// When the member was asked.
+    asked: Time,
 }
 
 impl Simulation {
@@ -46,7 +51,11 @@ impl Simulation {
         if self.rng.chance(100) {
             *member = self.rng.below(self.members.len());
         }
-        let (ask, member) = (self.workload.next(knowledge), *member);
+        let (ask, mut member) = (self.workload.next(knowledge), *member);
+        // Members pass questions about leases on to the leader that they know.
+        if matches!(ask, Ask::Lease(_)) && self.rng.chance(800) {
+            member = self.leader().unwrap_or(member);
+        }
         let request = self.ask(member, ask, Some(client));
         self.clients[client].waits_for = Some(request);
         let patience = self.plan.load.patience;
@@ -57,7 +66,7 @@ impl Simulation {
     pub(super) fn ask(&mut self, member: usize, ask: Ask, client: Option<usize>) -> u64 {
         self.next_request += 1;
         let number = self.next_request;
-        self.requests.insert(number, Request { client, member, ask, id: 0, asked_at: 0 });
+        self.requests.insert(number, Request { client, member, ask, id: 0, asked_at: 0, asked: 0 });
         let after = self.rng.between(MS / 10, 3 * MS);
         self.queue.push(self.now + after, Happening::Asked { member, request: number });
         number
@@ -84,6 +93,7 @@ impl Simulation {
             return Ok(());
         };
         request.asked_at = process.ticks;
+        request.asked = self.now;
         let (what, input) = match &request.ask {
             Ask::Write(write) => {
                 request.id = process.ids.next();
@@ -99,6 +109,12 @@ impl Simulation {
                 ("read", Input::Read(number))
             }
             Ask::SerializableRead(_) => return self.serve_serializable(member, number),
+            Ask::Lease(LeaseCall::Renew(_))
+                if self.plan.sabotage == Some(Sabotage::PhantomRenewal) =>
+            {
+                return self.lease_answered(member, number, Some(PHANTOM));
+            }
+            Ask::Lease(call) => ("lease", Input::Lease(*call, number)),
         };
         self.note(Note::Asked { member, request: number, what });
         self.input(member, input);
@@ -118,11 +134,26 @@ impl Simulation {
                 }
                 self.serve(member, number)
             }
-            Answer::Lease(_) | Answer::Leases(_) => {
-                Err(format!("request {number} is not about a lease").into())
-            }
+            Answer::Lease(time) => self.lease_answered(member, number, time),
+            Answer::Leases(_) => Err(format!("request {number} is for no list").into()),
             Answer::Failed(failure) => self.failed(member, number, failure),
         }
+    }
+
+    fn lease_answered(&mut self, member: usize, number: u64, time: Option<LeaseTime>) -> Checked {
+        let Some(request) = self.requests.remove(&number) else {
+            return Err(format!("request {number} was answered again").into());
+        };
+        let Ask::Lease(call) = request.ask else {
+            return Err(format!("request {number} is not about a lease").into());
+        };
+        self.leases.answered(call, time, request.asked)?;
+        if matches!(call, LeaseCall::Renew(_)) && time.is_some() {
+            self.coverage.hit(Mark::LeaseRenewed);
+        }
+        self.note(Note::Answered { member, request: number, what: "lease" });
+        self.go_on(request.client, number);
+        Ok(())
     }
 
     fn applied(&mut self, member: usize, number: u64, applied: &Applied) -> Checked {
@@ -152,7 +183,6 @@ impl Simulation {
     fn count_reply(&mut self, reply: &Reply) {
         match reply {
             Reply::Compaction(_) => self.coverage.hit(Mark::Compacted),
-            Reply::LeaseRevoke(_) => self.coverage.hit(Mark::LeaseRevoked),
             Reply::Txn(txn) if !txn.succeeded => self.coverage.hit(Mark::TxnFailed),
             Reply::None
             | Reply::Range(_)
@@ -160,6 +190,7 @@ impl Simulation {
             | Reply::DeleteRange(_)
             | Reply::Txn(_)
             | Reply::LeaseGrant(_)
+            | Reply::LeaseRevoke(_)
             | Reply::LeaseCheckpoint(_)
             | Reply::Alarm(_)
             | Reply::Members(_) => {}
@@ -225,7 +256,8 @@ impl Simulation {
                 self.history.write_refused(request.id)?;
             }
             (Ask::Read(_), Failure::LeaderChanged) => self.coverage.hit(Mark::ReadRefused),
-            (Ask::Write(_) | Ask::Read(_) | Ask::SerializableRead(_), _) => {}
+            (Ask::Lease(_), Failure::NotLeader) => self.coverage.hit(Mark::LeaseElsewhere),
+            (Ask::Write(_) | Ask::Read(_) | Ask::SerializableRead(_) | Ask::Lease(_), _) => {}
         }
         if let Some(client) = request.client {
             self.clients[client].member = self.rng.below(self.members.len());

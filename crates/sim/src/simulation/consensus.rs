@@ -81,6 +81,7 @@ impl Simulation {
             }
             Input::Propose { id, data, waiter } => node.propose(id, data, waiter),
             Input::Read(waiter) => node.read(waiter),
+            Input::Lease(call, waiter) => node.lease(call, waiter),
             Input::Message(message) => return survive(node.step(message)),
             Input::Snapshot(message, store) => {
                 return survive(node.step_snapshot(message, *store));
@@ -213,6 +214,8 @@ impl Simulation {
             if self.agreement.committed(id, status.term, &entry)? {
                 self.check_quorum(entry.id())?;
                 self.history.committed(entry.kind, &entry.data)?;
+                let (now, coverage) = (self.now, &mut self.coverage);
+                self.leases.committed(entry.kind, &entry.data, now, coverage)?;
             }
         }
         Ok(())

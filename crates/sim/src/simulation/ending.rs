@@ -1,7 +1,7 @@
 //! The end of a run: all faults stop, and the cluster must become well by itself.
 //!
-//! Well means: a write and a linearizable read succeed on every member, and then all members have
-//! applied the same log and have the same state.
+//! Well means: a write and a linearizable read succeed on every member, short leases have ended, and
+//! then all members have applied the same log and have the same state.
 
 use std::collections::BTreeMap;
 
@@ -115,7 +115,7 @@ impl Simulation {
                 status.applied == last && status.commit == last
             })
         };
-        if !probed || !self.members.iter().all(stands) {
+        if !probed || !self.members.iter().all(stands) || self.leases.due().is_some() {
             return Ok(false);
         }
         let mut states = Vec::new();
@@ -131,7 +131,8 @@ impl Simulation {
     }
 
     fn diagnosis(&self) -> String {
-        let mut text = format!("committed {}", self.agreement.last());
+        let (last, due) = (self.agreement.last(), self.leases.due());
+        let mut text = format!("committed {last}, lease that does not end: {due:?}");
         for (position, member) in self.members.iter().enumerate() {
             let probe = self.ending.as_ref().and_then(|ending| ending.probes.get(&position));
             let status = member.process.as_ref().map(|process| process.node.raft().status());
