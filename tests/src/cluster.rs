@@ -91,7 +91,7 @@ pub struct Cluster {
     /// What each configuration file says.
     pub members: Vec<Member>,
     servers: Vec<Option<Server>>,
-    program: PathBuf,
+    programs: Vec<PathBuf>,
     // Last, so that the processes end before their files go.
     dir: TempDir,
 }
@@ -105,6 +105,14 @@ impl Cluster {
         Self::start_with(program, size, label, &[])
     }
 
+    /// The same with one member of each of these programs.
+    ///
+    /// # Panics
+    /// As [`Cluster::start`].
+    pub fn start_mixed(programs: &[PathBuf], label: &str) -> Self {
+        Self::start_all_with(programs, label, &[])
+    }
+
     /// The same with further settings in every file.
     ///
     /// # Panics
@@ -115,8 +123,16 @@ impl Cluster {
         label: &str,
         settings: &[(&'static str, &str)],
     ) -> Self {
+        Self::start_all_with(&vec![program.to_owned(); size], label, settings)
+    }
+
+    fn start_all_with(
+        programs: &[PathBuf],
+        label: &str,
+        settings: &[(&'static str, &str)],
+    ) -> Self {
         for attempt in 1.. {
-            let mut cluster = Self::prepare(program, size, label);
+            let mut cluster = Self::prepare_mixed(programs, label);
             for member in &mut cluster.members {
                 let settings = settings.iter().map(|&(key, value)| (key, value.to_owned()));
                 member.settings.extend(settings);
@@ -134,7 +150,11 @@ impl Cluster {
 
     /// Writes nothing and starts nothing yet: a cluster whose members are all down.
     pub fn prepare(program: &Path, size: usize, label: &str) -> Self {
-        let dir = TempDir::new(label);
+        Self::prepare_mixed(&vec![program.to_owned(); size], label)
+    }
+
+    fn prepare_mixed(programs: &[PathBuf], label: &str) -> Self {
+        let (dir, size) = (TempDir::new(label), programs.len());
         let names = (1..=size).map(|number| format!("m{number}"));
         let mut members: Vec<Member> = names.map(|name| Member::alone(dir.path(), &name)).collect();
         let everyone: Vec<String> =
@@ -143,7 +163,7 @@ impl Cluster {
             member.initial_cluster = everyone.join(",");
         }
         let servers = members.iter().map(|_| None).collect();
-        Self { members, servers, program: program.to_owned(), dir }
+        Self { members, servers, programs: programs.to_owned(), dir }
     }
 
     /// Starts every member that is down and waits until all serve. A quorum must be started
@@ -162,7 +182,7 @@ impl Cluster {
 
     /// Starts one member and returns at once.
     pub fn spawn(&mut self, position: usize) {
-        let launch = self.members[position].launch(&self.program, self.dir.path());
+        let launch = self.members[position].launch(&self.programs[position], self.dir.path());
         self.servers[position] = Some(Server::spawn(&launch));
     }
 

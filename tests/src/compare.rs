@@ -7,13 +7,14 @@ mod ties;
 
 use quoin_api::etcdserverpb::{
     CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, HashKvRequest,
-    HashKvResponse, PutRequest, PutResponse, RangeRequest, RangeResponse, ResponseHeader,
-    TxnRequest, TxnResponse,
+    HashKvResponse, LeaseGrantRequest, LeaseGrantResponse, LeaseLeasesRequest, LeaseLeasesResponse,
+    LeaseRevokeRequest, LeaseRevokeResponse, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse,
+    PutRequest, PutResponse, RangeRequest, RangeResponse, ResponseHeader, TxnRequest, TxnResponse,
 };
 use tonic::{Code, Response, Status};
 
 use crate::programs::Version;
-use crate::rpc::{Kv, Maintenance};
+use crate::rpc::{Kv, Lease, Maintenance, Watch};
 
 /// A request of the kinds that are compared.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +31,14 @@ pub enum Request {
     Compact(CompactionRequest),
     /// Maintenance.HashKV
     HashKv(HashKvRequest),
+    /// Lease.LeaseGrant
+    Grant(LeaseGrantRequest),
+    /// Lease.LeaseRevoke
+    Revoke(LeaseRevokeRequest),
+    /// Lease.LeaseTimeToLive
+    TimeToLive(LeaseTimeToLiveRequest),
+    /// Lease.LeaseLeases
+    Leases(LeaseLeasesRequest),
 }
 
 /// What a server answers.
@@ -47,6 +56,14 @@ pub enum Reply {
     Compact(CompactionResponse),
     /// To a request for the hash.
     HashKv(HashKvResponse),
+    /// To a grant.
+    Grant(LeaseGrantResponse),
+    /// To a revocation.
+    Revoke(LeaseRevokeResponse),
+    /// To a question for what is left of a lease.
+    TimeToLive(LeaseTimeToLiveResponse),
+    /// To a question for all leases.
+    Leases(LeaseLeasesResponse),
     /// A refusal: the gRPC code and the text.
     Error(i32, String),
 }
@@ -61,6 +78,10 @@ impl Reply {
             Self::Txn(reply) => &reply.header,
             Self::Compact(reply) => &reply.header,
             Self::HashKv(reply) => &reply.header,
+            Self::Grant(reply) => &reply.header,
+            Self::Revoke(reply) => &reply.header,
+            Self::TimeToLive(reply) => &reply.header,
+            Self::Leases(reply) => &reply.header,
             Self::Error(..) => return None,
         };
         header.as_ref().map(|header| header.revision)
@@ -82,6 +103,10 @@ pub struct Session {
     pub kv: Kv,
     /// Its Maintenance service.
     pub maintenance: Maintenance,
+    /// Its Lease service.
+    pub lease: Lease,
+    /// Its Watch service.
+    pub watch: Watch,
 }
 
 impl Session {
@@ -97,6 +122,16 @@ impl Session {
             Request::Compact(request) => reply(self.kv.compact(request).await, Reply::Compact),
             Request::HashKv(request) => {
                 reply(self.maintenance.hash_kv(request).await, Reply::HashKv)
+            }
+            Request::Grant(request) => reply(self.lease.lease_grant(request).await, Reply::Grant),
+            Request::Revoke(request) => {
+                reply(self.lease.lease_revoke(request).await, Reply::Revoke)
+            }
+            Request::TimeToLive(request) => {
+                reply(self.lease.lease_time_to_live(request).await, Reply::TimeToLive)
+            }
+            Request::Leases(request) => {
+                reply(self.lease.lease_leases(request).await, Reply::Leases)
             }
         }
     }
@@ -142,6 +177,14 @@ pub const KNOWN: &[Known] = &[
         },
     },
     Known {
+        fixed_in: Version { major: 3, minor: 7 },
+        reason: "keys without values came with their leases",
+        explains: |request, reference, subject| {
+            let without = ties::without_leases_of_keys;
+            without(request, reference) == without(request, subject)
+        },
+    },
+    Known {
         fixed_in: Version { major: u32::MAX, minor: 0 },
         reason: "keys that are equal under the sort target have no order (Go's unstable sort)",
         explains: |request, reference, subject| {
@@ -149,6 +192,23 @@ pub const KNOWN: &[Known] = &[
         },
     },
 ];
+
+/// The reply without what depends on when the request arrived: the second in which the rest of a
+/// lease is read, and which of two leases that were granted one after the other ends first.
+fn timeless(reply: &Reply) -> Reply {
+    let mut reply = reply.clone();
+    match &mut reply {
+        Reply::TimeToLive(lease) if lease.ttl > 0 => {
+            let tenths = lease.granted_ttl / 10;
+            lease.ttl = if lease.ttl > lease.granted_ttl - tenths { lease.granted_ttl } else { 0 };
+            lease.keys.sort();
+        }
+        Reply::TimeToLive(lease) => lease.keys.sort(),
+        Reply::Leases(leases) => leases.leases.sort_by_key(|lease| lease.id),
+        _ => {}
+    }
+    reply
+}
 
 /// A fault that shows only when the request meets the data.
 fn is_late_fault(reply: &Reply) -> bool {
@@ -178,7 +238,7 @@ pub fn judge(version: Version, request: &Request, reference: &Reply, subject: &R
     if reference.is_no_answer() || subject.is_no_answer() {
         return Verdict::Different;
     }
-    if reference == subject {
+    if reference == subject || timeless(reference) == timeless(subject) {
         return Verdict::Equal;
     }
     let mut known = KNOWN.iter().filter(|known| version < known.fixed_in);

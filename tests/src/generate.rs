@@ -10,8 +10,9 @@ use std::collections::BTreeSet;
 use quoin_api::etcdserverpb::compare::TargetUnion;
 use quoin_api::etcdserverpb::request_op::Request as Op;
 use quoin_api::etcdserverpb::{
-    CompactionRequest, Compare, DeleteRangeRequest, HashKvRequest, PutRequest, RangeRequest,
-    RequestOp, TxnRequest,
+    CompactionRequest, Compare, DeleteRangeRequest, HashKvRequest, LeaseGrantRequest,
+    LeaseLeasesRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest, PutRequest, RangeRequest,
+    RequestOp, TxnRequest, WatchCreateRequest,
 };
 
 use crate::compare::{Reply, Request};
@@ -30,6 +31,13 @@ const NO_SUCH_LEASE: i64 = 0x0bad_1ea5;
 /// The first version that refuses unknown sort options; older ones panic on some of them.
 const SORT_OPTIONS_CHECKED: Version = Version { major: 3, minor: 6 };
 
+/// The first version that keeps the hashes of compactions, of those that are compared with.
+const COMPACTIONS_HASHED: Version = Version { major: 3, minor: 6 };
+/// The first version that refuses a watcher from a negative revision, of those compared with.
+const NEGATIVE_STARTS_REFUSED: Version = Version { major: 3, minor: 5 };
+/// The longest time to live that is granted.
+const MAX_LEASE_TTL_S: i64 = 9_000_000_000;
+
 /// Yields requests; the same seed and the same answers give the same requests.
 #[derive(Debug)]
 pub struct Generator {
@@ -41,6 +49,14 @@ pub struct Generator {
     compactions: BTreeSet<i64>,
     /// Revisions of transactions that may have deleted a key and put it again.
     recreations: BTreeSet<i64>,
+    /// Leases that were granted and not revoked since.
+    leases: BTreeSet<i64>,
+    /// Whether compactions leave hashes behind, and for which that is certain: a compaction that
+    /// waits until it is done waits for those before it too.
+    hashes_compactions: bool,
+    hashed: BTreeSet<i64>,
+    /// Whether a watcher from a negative revision is refused.
+    refuses_negative_starts: bool,
     /// Whether sort options that do not exist may be asked for.
     bad_sort_options: bool,
 }
@@ -55,6 +71,10 @@ impl Generator {
             compacted: -1,
             compactions: BTreeSet::new(),
             recreations: BTreeSet::new(),
+            leases: BTreeSet::new(),
+            hashes_compactions: reference >= COMPACTIONS_HASHED,
+            hashed: BTreeSet::new(),
+            refuses_negative_starts: reference >= NEGATIVE_STARTS_REFUSED,
             bad_sort_options: reference >= SORT_OPTIONS_CHECKED,
         }
     }
@@ -62,8 +82,9 @@ impl Generator {
     /// The next request.
     pub fn request(&mut self) -> Request {
         match self.rng.below(1000) {
-            0..350 => Request::Put(self.put()),
-            350..630 => Request::Range(self.range()),
+            0..340 => Request::Put(self.put()),
+            340..610 => Request::Range(self.range()),
+            610..630 => self.lease_request(),
             630..740 => Request::DeleteRange(self.delete()),
             740..970 => {
                 let mut txn = self.txn(0);
@@ -91,7 +112,48 @@ impl Generator {
         if let Request::Compact(compaction) = request {
             self.compacted = self.compacted.max(compaction.revision);
             self.compactions.insert(compaction.revision);
+            if compaction.physical && self.hashes_compactions {
+                self.hashed.clone_from(&self.compactions);
+            }
         }
+        match request {
+            Request::Grant(grant) => drop(self.leases.insert(grant.id)),
+            Request::Revoke(revoke) => drop(self.leases.remove(&revoke.id)),
+            _ => {}
+        }
+    }
+
+    /// A watcher from now on, from the past, or from a revision that is gone or negative.
+    pub fn watch(&mut self) -> WatchCreateRequest {
+        let key = self.key();
+        let range_end = if self.rng.chance(70) { self.range_end(&key) } else { Vec::new() };
+        let start_revision = match self.rng.below(20) {
+            0..3 => 0,
+            3 if self.refuses_negative_starts => -1,
+            4..6 => self.rng.between(self.compacted - 3, self.compacted + 1),
+            _ => self.rng.between(self.compacted + 1, self.revision),
+        };
+        let filters = match self.rng.below(10) {
+            0 => vec![0],
+            1 => vec![1],
+            2 => vec![0, 1],
+            _ => Vec::new(),
+        };
+        WatchCreateRequest {
+            key: key.into(),
+            range_end: range_end.into(),
+            start_revision,
+            filters,
+            prev_kv: self.rng.chance(40),
+            watch_id: if self.rng.chance(10) { 3 } else { 0 },
+            fragment: self.rng.chance(30),
+            progress_notify: false,
+        }
+    }
+
+    /// The newest revision that an answer has told of.
+    pub fn revision(&self) -> i64 {
+        self.revision
     }
 
     fn key(&mut self) -> Vec<u8> {
@@ -121,6 +183,8 @@ impl Generator {
         put.ignore_lease = self.rng.chance(6);
         if self.rng.chance(3) {
             put.lease = if self.rng.chance(80) { NO_SUCH_LEASE } else { -1 };
+        } else if self.rng.chance(20) {
+            put.lease = self.lease_id();
         }
         put
     }
@@ -232,6 +296,7 @@ impl Generator {
             1 => Some(TargetUnion::CreateRevision(self.compare_revision())),
             2 => Some(TargetUnion::ModRevision(self.compare_revision())),
             3 => Some(TargetUnion::Value(self.value().into())),
+            4 if self.rng.chance(50) => Some(TargetUnion::Lease(self.lease_id())),
             4 => Some(TargetUnion::Lease(self.rng.between(-1, 1))),
             _ => None,
         };
@@ -246,6 +311,43 @@ impl Generator {
 
     fn compare_revision(&mut self) -> i64 {
         if self.rng.chance(30) { 0 } else { self.rng.between(self.compacted, self.revision + 1) }
+    }
+
+    /// A lease that was granted, mostly; it may be gone.
+    fn lease_id(&mut self) -> i64 {
+        if self.leases.is_empty() || self.rng.chance(3) {
+            return NO_SUCH_LEASE;
+        }
+        let nth = usize::try_from(self.rng.below(self.leases.len() as u64)).expect("small");
+        self.leases.iter().nth(nth).copied().expect("within the set")
+    }
+
+    fn lease_request(&mut self) -> Request {
+        match self.rng.below(100) {
+            0..45 => Request::Grant(self.grant()),
+            45..70 => Request::Revoke(LeaseRevokeRequest { id: self.lease_id() }),
+            70..95 => {
+                let (id, keys) = (self.lease_id(), self.rng.chance(70));
+                Request::TimeToLive(LeaseTimeToLiveRequest { id, keys })
+            }
+            _ => Request::Leases(LeaseLeasesRequest {}),
+        }
+    }
+
+    /// Leases that outlive the run, because when a lease ends is no part of an answer, and some
+    /// that are refused.
+    fn grant(&mut self) -> LeaseGrantRequest {
+        let id = match self.rng.below(20) {
+            0 => self.lease_id(),
+            1 => -self.rng.between(1, 20),
+            2 => *self.rng.pick(&[i64::MAX, i64::MIN]),
+            _ => self.rng.between(1, 40),
+        };
+        let ttl = match self.rng.below(20) {
+            0 => MAX_LEASE_TTL_S + self.rng.between(0, 2),
+            _ => self.rng.between(100_000, 1_000_000),
+        };
+        LeaseGrantRequest { id, ttl }
     }
 
     fn compaction(&mut self) -> CompactionRequest {
@@ -266,12 +368,16 @@ impl Generator {
         CompactionRequest { revision, physical: self.rng.chance(50) }
     }
 
-    /// etcd answers for a revision at which a compaction stopped from a cache that it fills some
-    /// time after the compaction: what it says depends on when it is asked, so it is not asked.
+    /// The hash of a compaction is known some time after it: what a server says before depends on
+    /// when it is asked, so it is not asked.
     fn hash(&mut self) -> HashKvRequest {
-        let revision = self.read_revision();
-        let cached = self.compactions.contains(&revision);
-        HashKvRequest { revision: if cached { 0 } else { revision } }
+        let recent = self.rng.chance(30);
+        let revision = match self.compactions.last().filter(|_| recent) {
+            Some(&last) => last,
+            None => self.read_revision(),
+        };
+        let uncertain = self.compactions.contains(&revision) && !self.hashed.contains(&revision);
+        HashKvRequest { revision: if uncertain { 0 } else { revision } }
     }
 
     /// A request beyond a limit of the server.

@@ -24,3 +24,4 @@ pub mod rng;
 pub mod rpc;
 pub mod server;
 pub mod temp_dir;
+pub mod watching;

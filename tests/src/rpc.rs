@@ -5,7 +5,9 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use quoin_api::etcdserverpb::kv_client::KvClient;
+use quoin_api::etcdserverpb::lease_client::LeaseClient;
 use quoin_api::etcdserverpb::maintenance_client::MaintenanceClient;
+use quoin_api::etcdserverpb::watch_client::WatchClient;
 use tonic::transport::{Channel, Endpoint};
 
 /// The KV service of one member.
@@ -13,6 +15,12 @@ pub type Kv = KvClient<Channel>;
 
 /// The Maintenance service of one member.
 pub type Maintenance = MaintenanceClient<Channel>;
+
+/// The Lease service of one member.
+pub type Lease = LeaseClient<Channel>;
+
+/// The Watch service of one member.
+pub type Watch = WatchClient<Channel>;
 
 /// Largest answer that a client of these tests takes.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
@@ -37,6 +45,24 @@ pub fn kv(channel: Channel) -> Kv {
 /// A client of the Maintenance service.
 pub fn maintenance(channel: Channel) -> Maintenance {
     MaintenanceClient::new(channel)
+}
+
+/// A client of the Lease service.
+pub fn lease(channel: Channel) -> Lease {
+    LeaseClient::new(channel)
+}
+
+/// A client of the Watch service. Its channel must not limit how long a call takes.
+pub fn watch(channel: Channel) -> Watch {
+    WatchClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES)
+}
+
+/// A channel whose calls may take for ever.
+///
+/// # Panics
+/// If `url` is not a URL.
+pub fn streams(url: &str) -> Channel {
+    Endpoint::from_shared(url.to_owned()).expect("a client URL").connect_lazy()
 }
 
 /// An HTTP/1.1 GET: the status code and the body.

@@ -1,5 +1,6 @@
 //! The same random requests to a real etcd and to the subject: equal replies, errors, revisions,
-//! and the same hash of the whole history now and then.
+//! and the same hash of the whole history now and then; and the same events to watchers from random
+//! revisions.
 //!
 //! `DIFFERENTIAL_REQUESTS` sets how many requests are sent.
 
@@ -7,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use quoin_api::etcdserverpb::HashKvRequest;
+use quoin_api::etcdserverpb::{HashKvRequest, WatchCreateRequest};
 use quoin_tests::cluster::Member;
 use quoin_tests::compare::{Reply, Request, Session, Verdict, judge};
 use quoin_tests::generate::Generator;
@@ -16,9 +17,14 @@ use quoin_tests::rng::Rng;
 use quoin_tests::rpc;
 use quoin_tests::server::Server;
 use quoin_tests::temp_dir::TempDir;
+use quoin_tests::watching::{self, Watching};
 
 /// Requests between two comparisons of the hash.
 const HASH_INTERVAL: u64 = 1_000;
+/// Watchers opened between two of these comparisons, with everything from now or before.
+const WATCHERS: usize = 8;
+/// Those that begin in the future.
+const WATCHERS_AHEAD: i64 = 2;
 /// Requests shown before the one that differed.
 const SHOWN: usize = 5;
 
@@ -44,6 +50,7 @@ fn random_requests_get_equal_replies() {
     });
     let outcome = runtime.block_on(run.requests(requests));
     println!("{requests} requests in {:.1} s", started.elapsed().as_secs_f64());
+    println!("{} events told to watchers", run.events);
     for (text, count) in &run.refused {
         println!("{count} refused: {text}");
     }
@@ -56,6 +63,7 @@ fn random_requests_get_equal_replies() {
     }
     let refused: u64 = run.refused.values().sum();
     assert!(refused < requests / 2, "mostly bad requests say little");
+    assert!(run.events > 0 || requests < HASH_INTERVAL, "nobody was told anything");
 }
 
 fn number_of_requests() -> u64 {
@@ -80,7 +88,12 @@ fn start(program: &Path, twin: &Member, dir: &TempDir, role: &str) -> (Server, S
 
 fn connect(url: &str) -> Session {
     let channel = rpc::channel(url, Duration::from_secs(30));
-    Session { kv: rpc::kv(channel.clone()), maintenance: rpc::maintenance(channel) }
+    Session {
+        kv: rpc::kv(channel.clone()),
+        maintenance: rpc::maintenance(channel.clone()),
+        lease: rpc::lease(channel),
+        watch: rpc::watch(rpc::streams(url)),
+    }
 }
 
 struct Run {
@@ -91,6 +104,38 @@ struct Run {
     explained: BTreeMap<&'static str, u64>,
     refused: BTreeMap<String, u64>,
     recent: VecDeque<String>,
+    /// Events that watchers were told.
+    events: usize,
+}
+
+/// The same watchers on both servers.
+struct Watchers {
+    reference: Watching,
+    subject: Watching,
+}
+
+impl Watchers {
+    async fn create(&mut self, request: WatchCreateRequest) -> Result<(), String> {
+        let shown = format!("{request:?}");
+        let both =
+            tokio::join!(self.reference.create(request.clone()), self.subject.create(request));
+        both.0.map_err(|text| format!("reference: {text}: {shown}"))?;
+        both.1.map_err(|text| format!("subject: {text}: {shown}"))
+    }
+
+    async fn catch_up(mut self, compacted: bool) -> Result<Self, String> {
+        let both = tokio::join!(self.reference.catch_up(), self.subject.catch_up());
+        both.0.map_err(|text| format!("reference: {text}"))?;
+        both.1.map_err(|text| format!("subject: {text}"))?;
+        self.reference.wait_for(self.subject.count()).await?;
+        self.subject.wait_for(self.reference.count()).await?;
+        watching::compare(self.reference.told(), self.subject.told(), compacted)?;
+        Ok(self)
+    }
+
+    fn count(&self) -> usize {
+        self.subject.count()
+    }
 }
 
 impl Run {
@@ -103,19 +148,49 @@ impl Run {
             explained: BTreeMap::new(),
             refused: BTreeMap::new(),
             recent: VecDeque::new(),
+            events: 0,
         }
     }
 
     async fn requests(&mut self, count: u64) -> Result<(), String> {
+        let mut watchers: Option<Watchers> = None;
         for number in 1..=count {
+            if number % HASH_INTERVAL == HASH_INTERVAL / 2 {
+                let opened = self.open_watchers().await;
+                let opened = opened.map_err(|text| format!("watchers at {number}: {text}"))?;
+                watchers = Some(opened);
+            }
             let request = self.generator.request();
             self.one(&request).await.map_err(|text| format!("request {number}: {text}"))?;
             if number % HASH_INTERVAL == 0 || number == count {
                 let request = Request::HashKv(HashKvRequest { revision: 0 });
                 self.one(&request).await.map_err(|text| format!("after {number}: {text}"))?;
+                if let Some(watchers) = watchers.take() {
+                    let events = watchers.catch_up(true).await;
+                    self.events +=
+                        events.map_err(|text| format!("watchers until {number}: {text}"))?.count();
+                }
             }
         }
         Ok(())
+    }
+
+    /// Opens watchers on both servers, waits until they know all of the past, and compares it.
+    async fn open_watchers(&mut self) -> Result<Watchers, String> {
+        let first = self.generator.watch();
+        let reference = Watching::open(&mut self.reference.watch, first.clone()).await?;
+        let subject = Watching::open(&mut self.subject.watch, first).await?;
+        let mut watchers = Watchers { reference, subject };
+        for _ in 1..WATCHERS {
+            watchers.create(self.generator.watch()).await?;
+        }
+        let mut watchers = watchers.catch_up(false).await?;
+        for ahead in 1..=WATCHERS_AHEAD {
+            let start_revision = self.generator.revision() + 3 * ahead;
+            let request = WatchCreateRequest { start_revision, ..self.generator.watch() };
+            watchers.create(request).await?;
+        }
+        Ok(watchers)
     }
 
     async fn one(&mut self, request: &Request) -> Result<(), String> {

@@ -17,13 +17,35 @@ pub(super) fn canonical(request: &Request, reply: &Reply) -> Reply {
     let mut reply = reply.clone();
     match (request, &mut reply) {
         (Request::Range(request), Reply::Range(reply)) => range(request, reply),
-        (Request::Txn(request), Reply::Txn(reply)) => txn(request, reply),
+        (Request::Txn(request), Reply::Txn(reply)) => txn(request, reply, range),
         _ => {}
     }
     reply
 }
 
-fn txn(request: &TxnRequest, reply: &mut TxnResponse) {
+/// The reply without the leases of keys that were asked for without their values.
+pub(super) fn without_leases_of_keys(request: &Request, reply: &Reply) -> Reply {
+    let mut reply = reply.clone();
+    match (request, &mut reply) {
+        (Request::Range(request), Reply::Range(reply)) => forget_leases(request, reply),
+        (Request::Txn(request), Reply::Txn(reply)) => txn(request, reply, forget_leases),
+        _ => {}
+    }
+    reply
+}
+
+fn forget_leases(request: &RangeRequest, reply: &mut RangeResponse) {
+    if request.keys_only {
+        reply.kvs.iter_mut().for_each(|pair| pair.lease = 0);
+    }
+    range(request, reply);
+}
+
+fn txn(
+    request: &TxnRequest,
+    reply: &mut TxnResponse,
+    range: fn(&RangeRequest, &mut RangeResponse),
+) {
     let ops: &[RequestOp] = if reply.succeeded { &request.success } else { &request.failure };
     for (op, answer) in ops.iter().zip(&mut reply.responses) {
         match (&op.request, &mut answer.response) {
@@ -31,7 +53,7 @@ fn txn(request: &TxnRequest, reply: &mut TxnResponse) {
                 range(request, reply);
             }
             (Some(Op::RequestTxn(request)), Some(OpReply::ResponseTxn(reply))) => {
-                txn(request, reply);
+                txn(request, reply, range);
             }
             _ => {}
         }
