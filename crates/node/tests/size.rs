@@ -12,7 +12,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use quoin_api::etcdserverpb::request_op::Request;
 use quoin_api::etcdserverpb::{
-    CompactionRequest, InternalRaftRequest, PutRequest, RequestOp, TxnRequest,
+    CompactionRequest, InternalRaftRequest, PutRequest, RangeRequest, RequestOp, TxnRequest,
 };
 use quoin_node::recover::{Bootstrap, recover};
 use quoin_node::wal::{self, Metadata, Wal};
@@ -181,6 +181,11 @@ fn measure(fs: &Arc<dyn FileSystem>, root: &Path, keys: u64, budget: usize, segm
     let view = machine.node.store().view();
     let (begun, hash) = (Instant::now(), view.hash_kv(0).expect("every record can be read"));
     println!("hash of everything in {:.1?}", begun.elapsed());
+    let (key, range_end) = (Bytes::from_static(b"/"), Bytes::from_static(b"0"));
+    let range = RangeRequest { key, range_end, limit: 10_000, ..RangeRequest::default() };
+    let (begun, response) = (Instant::now(), view.range(&range).expect("records can be read"));
+    println!("range of {} keys in files in {:.1?}", response.kvs.len(), begun.elapsed());
+    assert_eq!(response.count, i64::try_from(keys).expect("it is small"));
 
     machine.fill(keys, b'b');
     let revision = machine.node.store().view().revision();

@@ -46,6 +46,8 @@ const INPUTS_PER_TURN: usize = 4096;
 const TICKS_PER_WAKE: u32 = 1;
 /// Bytes per microsecond that a background job writes: 96 MB/s, which is more than a log takes in.
 const BACKGROUND_BYTES_PER_US: u64 = 96;
+/// The priority of a background job, which on Linux is that of its thread.
+const BACKGROUND_NICE: i32 = 10;
 /// Batches of log work that share one sync.
 const WORK_PER_SYNC: usize = 64;
 
@@ -345,6 +347,8 @@ impl Driver {
         let (fs, dir) = (Arc::clone(&self.parts.fs), self.parts.checkpoint_dir.clone());
         let inputs = self.parts.inputs.clone();
         let spawned = thread::Builder::new().name("checkpoint".to_owned()).spawn(move || {
+            // Threads that answer requests go first. Without that the job is still paced.
+            rustix::process::setpriority_process(None, BACKGROUND_NICE).ok();
             let mut pace = Pace::begin();
             let options = WriteOptions::default();
             let paced = &mut |bytes| pace.wrote(bytes);

@@ -12,7 +12,7 @@ use quoin_api::etcdserverpb::{
 };
 use quoin_api::membershippb::{ClusterVersionSetRequest, DowngradeInfoSetRequest};
 use quoin_api::raftpb::ConfChange;
-use quoin_vfs::{CrashMode, FileSystem, MemFs, OpenMode};
+use quoin_vfs::{CrashMode, FaultFs, FileSystem, MemFs, OpKind, OpenMode};
 
 use super::{
     BLOCK_BYTES, Checkpoint, CheckpointError, CheckpointId, ConfState, Loaded, ReceivedCheckpoint,

@@ -326,6 +326,35 @@ fn no_damage_of_a_file_goes_unseen() {
     }
 }
 
+/// Records of successive keys lie next to each other and are read together, whatever the order in
+/// which they are wanted.
+#[test]
+fn neighbours_are_read_together() {
+    let fs = new_fs();
+    let mut store = full_store();
+    for n in 0..2000 {
+        put(&mut store, &format!("key{:04}", n * 7 % 2000), &[b'v'; 200], 0);
+    }
+    let counting = FaultFs::new(Arc::new(fs));
+    let written = store.checkpoint(conf()).write(&counting, Path::new(DIR)).unwrap();
+    store.placed(written);
+    while store.place(1) {}
+    store.set_memory_budget(0);
+    let reads = |store: &Store, range: &RangeRequest| {
+        counting.count_only(&[OpKind::Read]);
+        let found = store.view().range(range).unwrap().kvs;
+        (found.len(), counting.count())
+    };
+    let (key, range_end) = (Bytes::from_static(b"key"), Bytes::from_static(b"kez"));
+    let keys = RangeRequest { key, range_end, ..RangeRequest::default() };
+    assert_eq!(reads(&store, &keys), (2000, 2), "2000 records are half a megabyte");
+    let one = RangeRequest { key: Bytes::from_static(b"key0007"), ..RangeRequest::default() };
+    assert_eq!(reads(&store, &one), (1, 1));
+    counting.count_only(&[OpKind::Read]);
+    assert_eq!(store.view().events_from(4).unwrap().map(Result::unwrap).count(), 2002);
+    assert!(counting.count() < 20, "{} reads", counting.count());
+}
+
 /// A damaged record must end the member that needs it to apply an entry, not change what it does.
 #[test]
 fn an_entry_that_needs_a_damaged_record_is_fatal() {
