@@ -373,20 +373,21 @@ impl Driver {
 
 /// Keeps a background job from taking the disk and the processor away from requests.
 struct Pace {
-    begun: Instant,
-    bytes: u64,
+    /// When the next bytes may be written.
+    next: Instant,
 }
 
 impl Pace {
     fn begin() -> Self {
-        Self { begun: Instant::now(), bytes: 0 }
+        Self { next: Instant::now() }
     }
 
-    /// Waits until so many bytes may have been written.
+    /// Waits after some bytes. Time that the job spent otherwise is not made up for.
     fn wrote(&mut self, bytes: usize) {
-        self.bytes = self.bytes.saturating_add(bytes as u64);
-        let due = Duration::from_micros(self.bytes / BACKGROUND_BYTES_PER_US);
-        thread::sleep(due.saturating_sub(self.begun.elapsed()));
+        let now = Instant::now();
+        let time = Duration::from_micros(bytes as u64 / BACKGROUND_BYTES_PER_US);
+        thread::sleep(self.next.saturating_duration_since(now));
+        self.next = self.next.max(now) + time;
     }
 }
 

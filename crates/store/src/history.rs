@@ -153,7 +153,13 @@ impl History {
     fn begin_chunk(&mut self, first: Revision) {
         if let Some(sealed) = self.view.links.len().checked_sub(1) {
             let len = self.view.tail_len;
-            Arc::make_mut(&mut self.view.links)[sealed].len = len;
+            let link = &mut Arc::make_mut(&mut self.view.links)[sealed];
+            link.len = len;
+            // A chunk that was ended early does not keep room for more.
+            let spare = link.hot.as_ref().is_some_and(|hot| hot.len() >= 2 * len);
+            if let Some(hot) = link.hot.as_mut().filter(|_| spare) {
+                *hot = hot[..len].iter().cloned().collect();
+            }
             self.sweep(sealed);
         }
         let hot = (0..CHUNK_SLOTS).map(|_| OnceLock::new()).collect();

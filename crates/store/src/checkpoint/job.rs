@@ -6,6 +6,7 @@
 //! fails before leaves files that nothing names, and tries to remove them.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -216,11 +217,16 @@ impl Job<'_> {
             Some(writer) => writer,
             None => {
                 let number = self.files.next;
-                self.files.next += 1;
+                self.files.next = number.checked_add(1).ok_or_else(|| self.no_number())?;
                 SegmentWriter::begin(self.fs, self.dir, number)?
             }
         };
         self.writer.insert(writer).append(record, &mut *self.pace)
+    }
+
+    fn no_number(&self) -> CheckpointError {
+        let source = io::Error::other("a segment with the last number is in the way");
+        CheckpointError::Io { path: self.dir.to_owned(), source }
     }
 
     fn finish_segment(&mut self) -> Result<(), CheckpointError> {

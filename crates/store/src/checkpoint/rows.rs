@@ -39,7 +39,7 @@ pub(super) fn write(
     let numbers = files.listed.keys().zip(0_u64..).map(|(number, at)| (*number, at)).collect();
     let mut rows = Rows { checkpoint, history, numbers, last: Vec::new() };
     for slot in checkpoint.view.index.iter() {
-        rows.put(&mut blocks.content, slot.key(), slot.value());
+        rows.put(&mut blocks.content, slot.key(), slot.value())?;
         blocks.flush().map_err(io)?;
     }
     blocks.content.put_u8(END);
@@ -95,14 +95,19 @@ struct Rows<'a> {
 
 impl Rows<'_> {
     /// Appends the row of a key, unless compaction has left nothing of it.
-    fn put(&mut self, out: &mut BytesMut, key: Vec<u8>, state: &KeyState) {
+    fn put(
+        &mut self,
+        out: &mut BytesMut,
+        key: Vec<u8>,
+        state: &KeyState,
+    ) -> Result<(), CheckpointError> {
         let compacted = self.checkpoint.view.compacted;
         let survivor = state.survivor(compacted);
         let is_kept = |main: i64, change| main > compacted || Some(change) == survivor;
         let changes: Vec<_> =
             state.changes().filter(|c| is_kept(c.revision.main, c.revision)).collect();
         if changes.is_empty() {
-            return;
+            return Ok(());
         }
         let shared = self.last.iter().zip(&key).take_while(|(left, right)| left == right).count();
         out.put_u8(ROW);
@@ -117,15 +122,20 @@ impl Rows<'_> {
         for change in changes {
             let place = self.history.place(change.revision);
             let place = place.expect("every change that is kept has its record in a file");
-            let segment = self.numbers.get(&place.segment.number());
+            let Some(segment) = self.numbers.get(&place.segment.number()) else {
+                // Its segment was given up, because the record there says that it is of another
+                // key, which is not kept.
+                return Err(place.segment.damaged(place.offset.into(), "a record of another key"));
+            };
             put_varint(out, (change.revision.main - before) as u64);
             put_varint(out, u64::from(change.revision.sub));
             put_varint(out, (u64::from(place.length) << 1) | u64::from(change.tombstone));
-            put_varint(out, *segment.expect("the segment of a record that is kept is named"));
+            put_varint(out, *segment);
             put_varint(out, u64::from(place.offset));
             before = change.revision.main;
         }
         self.last = key;
+        Ok(())
     }
 }
 

@@ -326,6 +326,47 @@ fn no_damage_of_a_file_goes_unseen() {
     }
 }
 
+/// Bytes of an index that are wrong although their checksum is right, as only an enemy makes them:
+/// they are refused, or what they say is believed, but nothing panics.
+#[test]
+fn a_forged_index_does_no_harm() {
+    let mut store = full_store();
+    put(&mut store, "long", b"", 0);
+    for n in 0..6 {
+        put(&mut store, &format!("key{n}"), b"v", 0);
+    }
+    compact(&mut store, 6);
+    let fs = new_fs();
+    let id = write(&fs, &mut store).unwrap();
+    let path = id.path(Path::new(DIR));
+    let bytes = read(&fs, &path);
+    let length = bytes.len() - 16;
+    let mut loaded = 0;
+    for at in 8..length {
+        for change in [1, 0x80, 0xff] {
+            let mut forged = bytes.clone();
+            forged[at] ^= change;
+            let checksum = crate::checkpoint::encode::block_checksum(0, &forged[8..length]);
+            forged[4..8].copy_from_slice(&checksum.to_le_bytes());
+            let fs = fs.crash(CrashMode::KeepAll);
+            replace(&fs, &path, &forged);
+            let Ok(Some(Loaded { mut store, .. })) = load_newest(&fs) else { continue };
+            loaded += 1;
+            let view = store.view();
+            drop((view.range(&everything()), view.hash_kv(0)));
+            view.events_from(view.compact_revision().max(0)).map(Iterator::count).ok();
+            let revision = view.revision();
+            let entry = Some(CompactionRequest { revision, physical: false });
+            let entry = InternalRaftRequest { compaction: entry, ..Default::default() };
+            let entry = Bytes::from(entry.encode_to_vec());
+            drop(store.apply(view.applied().0 + 1, 2, EntryData::Normal(&entry)));
+            while store.collect(100) {}
+            drop(write(&fs, &mut store));
+        }
+    }
+    assert!(loaded > 50, "{loaded} of them are believed");
+}
+
 /// Records of successive keys lie next to each other and are read together, whatever the order in
 /// which they are wanted.
 #[test]
