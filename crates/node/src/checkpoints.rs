@@ -10,6 +10,9 @@ use quoin_store::Store;
 
 use crate::Options;
 
+#[cfg(test)]
+mod tests;
+
 /// Bytes of records in no file that are no reason for a checkpoint, however small the budget is.
 const UNPLACED_MIN: usize = 8 << 20;
 /// Bytes that rewriting must give back at least, also as a part of all bytes of files.
