@@ -152,6 +152,8 @@ pub struct Turn<W> {
     pub messages: Vec<Message>,
     /// Work for the log.
     pub log: LogWork,
+    /// The states right before compactions, the oldest first, for those who follow all changes.
+    pub passed: Vec<View>,
     /// The state after the last applied entry, if any was applied or garbage was collected. Publish
     /// it before answering.
     pub view: Option<View>,
@@ -430,6 +432,7 @@ impl<W> Node<W> {
         let mut turn = Turn {
             messages: Vec::new(),
             log: LogWork::default(),
+            passed: Vec::new(),
             view: None,
             answers: std::mem::take(&mut self.answers),
             events: Vec::new(),
@@ -566,6 +569,7 @@ impl<W> Node<W> {
         }
         let applied = self.applied();
         if moved {
+            turn.passed.extend(self.store.take_passed());
             self.tidy(GARBAGE_PER_TURN, PLACED_PER_TURN);
             self.raft.set_applied(applied);
             turn.view = Some(self.store.view());

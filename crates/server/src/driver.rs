@@ -309,7 +309,7 @@ impl Driver {
             self.log.send(turn.log).expect("the log thread outlives the consensus thread");
         }
         if let Some(view) = turn.view {
-            self.parts.member.publish_view(view);
+            self.parts.member.publish_view(turn.passed, view);
         }
         self.parts.member.publish_status(self.node.status());
         for (waiter, answer) in turn.answers {

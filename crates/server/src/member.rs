@@ -99,8 +99,10 @@ impl Member {
         self.view.load_full()
     }
 
-    /// Replaces the view. Only the consensus thread calls this.
-    pub(crate) fn publish_view(&self, view: View) {
+    /// Replaces the view. Those who follow all changes also get the views right before compactions
+    /// since the last one. Only the consensus thread calls this.
+    pub(crate) fn publish_view(&self, passed: Vec<View>, view: View) {
+        self.bells.pass(passed);
         self.view.store(Arc::new(view));
         self.bells.ring();
     }

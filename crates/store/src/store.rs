@@ -36,6 +36,10 @@ pub const DEFAULT_MAX_LEARNERS: usize = 1;
 /// never idle.
 const COLLECT_PER_ENTRY: usize = 4;
 
+/// States before compactions that are kept until they are taken. Whoever takes them does so after
+/// every batch of entries.
+const PASSED_MAX: usize = 16;
+
 /// The replicated state.
 pub struct Store {
     pub(crate) kv: Kv,
@@ -48,6 +52,8 @@ pub struct Store {
     /// Why garbage cannot be collected, for the next entry to say.
     unreadable: Option<String>,
     max_learners: usize,
+    /// The states right before the last compactions, until they are taken.
+    passed: Vec<View>,
     /// What the last compaction leaves behind, until it is taken.
     compaction: Option<CompactionHash>,
 }
@@ -173,6 +179,7 @@ impl Store {
             unreadable: None,
             max_learners: DEFAULT_MAX_LEARNERS,
             compaction: None,
+            passed: Vec::new(),
         }
     }
 
@@ -274,6 +281,19 @@ impl Store {
     /// are left. Nothing that can be seen changes.
     pub fn place(&mut self, chunks: usize) -> bool {
         self.kv.history.place(chunks)
+    }
+
+    /// Takes the states right before the compactions since the last call, the oldest first. They
+    /// still have the events that watchers were not told and that a compaction took.
+    pub fn take_passed(&mut self) -> Vec<View> {
+        std::mem::take(&mut self.passed)
+    }
+
+    fn note_passed(&mut self, view: View) {
+        if self.passed.len() == PASSED_MAX {
+            self.passed.remove(0);
+        }
+        self.passed.push(view);
     }
 
     /// Collects garbage of compactions: looks at up to `limit` records and returns whether some

@@ -107,7 +107,7 @@ impl Simulation {
     }
 
     fn carry_out(&mut self, member: usize, turn: Turn<u64>) -> Checked {
-        let Turn { messages, log, view, answers, events, idle: _ } = turn;
+        let Turn { messages, log, passed: _, view, answers, events, idle: _ } = turn;
         let id = self.members[member].id;
         for entry in &log.entries {
             self.agreement.writes(id, entry)?;

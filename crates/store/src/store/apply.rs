@@ -124,6 +124,7 @@ impl Store {
             Request::Compaction(request) => {
                 let before = self.view();
                 self.kv.compact(request.revision)?;
+                self.note_passed(before.clone());
                 self.compaction = Some(CompactionHash::new(before, request.revision));
                 Ok(Reply::Compaction(CompactionResponse { header: self.header() }))
             }

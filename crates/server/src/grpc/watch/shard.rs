@@ -201,7 +201,12 @@ impl Shard {
 
     fn bring_view(&self, streams: &mut Streams) {
         streams.hub.set_term(self.member.term());
-        streams.hub.publish((*self.member.view()).clone());
+        // In this order: what has passed before this view is there to be taken.
+        let view = self.member.view();
+        for passed in self.bell.take_passed() {
+            streams.hub.publish(passed);
+        }
+        streams.hub.publish((*view).clone());
     }
 
     fn lock(&self) -> MutexGuard<'_, Streams> {

@@ -1,9 +1,12 @@
 //! Clients that do not read: what waits for them is bounded, whatever is written.
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use prost::Message;
 use quoin_api::etcdserverpb::watch_request::RequestUnion;
-use quoin_api::etcdserverpb::{InternalRaftRequest, PutRequest, WatchCreateRequest, WatchRequest};
+use quoin_api::etcdserverpb::{
+    CompactionRequest, InternalRaftRequest, PutRequest, WatchCreateRequest, WatchRequest,
+    WatchResponse,
+};
 
 use crate::store::{EntryData, Store};
 use crate::watch::{WatchHub, WatchLimits, WatchOptions, WatchStreamId};
@@ -32,7 +35,16 @@ fn watch(hub: &mut WatchHub, stream: WatchStreamId, key: &'static [u8]) {
 fn put(store: &mut Store) {
     let (key, value) = (Bytes::from_static(b"a"), Bytes::from(vec![b'v'; VALUE_BYTES]));
     let put = Some(PutRequest { key, value, ..PutRequest::default() });
-    let entry = InternalRaftRequest { put, ..InternalRaftRequest::default() }.encode_to_vec();
+    apply(store, &InternalRaftRequest { put, ..InternalRaftRequest::default() });
+}
+
+fn compact(store: &mut Store) {
+    let compaction = Some(CompactionRequest { revision: store.view().revision(), physical: false });
+    apply(store, &InternalRaftRequest { compaction, ..InternalRaftRequest::default() });
+}
+
+fn apply(store: &mut Store, request: &InternalRaftRequest) {
+    let entry = request.encode_to_vec();
     let index = store.applied().0 + 1;
     store.apply(index, 1, EntryData::Normal(&Bytes::from(entry))).unwrap();
 }
@@ -91,4 +103,32 @@ fn idle_streams_hold_no_bytes_and_no_view() {
     hub.close(stream);
     hub.publish(store.view());
     assert!(hub.views.is_empty(), "a hub without streams keeps nothing in memory");
+}
+
+/// Entries are applied in batches, and a compaction may be in the midst of one, right behind writes
+/// that no watcher was told yet.
+#[test]
+fn compaction_within_a_batch_takes_nothing_from_synced_watchers() {
+    let (mut store, mut hub) = (Store::new(), hub(WatchLimits::default()));
+    let stream = hub.open(store.view());
+    watch(&mut hub, stream, b"a");
+    for _ in 0..5 {
+        put(&mut store);
+        put(&mut store);
+        compact(&mut store);
+        while store.collect(100) {}
+    }
+    store.take_passed().into_iter().for_each(|view| hub.publish(view));
+    hub.publish(store.view());
+    while hub.dispatch() {}
+    let mut events = Vec::new();
+    while let Some(mut bytes) = hub.take(stream) {
+        while bytes.has_remaining() {
+            bytes.advance(1);
+            let length = bytes.get_u32() as usize;
+            let response = WatchResponse::decode(bytes.split_to(length)).unwrap();
+            events.extend(response.events.into_iter().map(|event| event.kv.unwrap().mod_revision));
+        }
+    }
+    assert_eq!(events, (2..12).collect::<Vec<i64>>());
 }
