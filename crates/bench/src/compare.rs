@@ -20,14 +20,17 @@ use crate::call::call;
 use crate::load::{self, Extent};
 use crate::report::Report;
 use crate::workload::{KEY_PREFIX, Keys, Mode};
-use cluster::Cluster;
 
+pub(crate) use cluster::Cluster;
 pub use table::{Cell, Sample, Table};
 
 /// Connections and requests in flight on each while keys are written ahead.
 const FILL: Load = Load { connections: 20, streams: 50 };
 /// How long the check of the keys written ahead may take.
 const COUNT_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long the leases of a comparison live.
+const LEASE_TTL_S: u32 = 24 * 3600;
 
 /// How much is in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +94,9 @@ fn samples(
     let endpoints =
         if options.target_leader { vec![cluster.leader()?] } else { cluster.endpoints().to_vec() };
     fill(options, &endpoints)?;
+    if options.modes.contains(&Mode::KeepAlive) {
+        grant(options, &endpoints)?;
+    }
     let mut samples = Vec::new();
     for mode in &options.modes {
         for load in &options.loads {
@@ -126,6 +132,25 @@ fn sample(
         seed: options.seed,
         server_pids: cluster.pids(),
     })
+}
+
+/// Grants a lease for every key, for much longer than a comparison takes.
+fn grant(options: &Options, endpoints: &[SocketAddr]) -> Result<(), Error> {
+    let report = load::run(&load::Options {
+        endpoints: endpoints.to_vec(),
+        connections: FILL.connections,
+        streams: FILL.streams,
+        extent: Extent::Requests(options.key_space),
+        mode: Mode::LeaseGrant { ttl_s: LEASE_TTL_S },
+        keys: Keys::sequential(),
+        value_size: 0,
+        seed: options.seed,
+        server_pids: Vec::new(),
+    })?;
+    if report.succeeded() == options.key_space {
+        return Ok(());
+    }
+    Err(Error::Server(format!("not all leases were granted: {report}")))
 }
 
 /// Writes every key once, and makes sure that they are there.

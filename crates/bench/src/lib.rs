@@ -9,12 +9,13 @@
 //! Reading order: [`http2`] (the protocol, without sockets), [`workload`] (what is sent),
 //! [`load`] (sockets and the loop), [`histogram`] and [`report`] (what is said about it),
 //! [`call`] and [`process`] (what a comparison needs around a load), [`compare`] (two servers in
-//! turn).
+//! turn), [`expire`] (leases that end at once).
 //!
 //! Not here: correctness. The answers are counted by status, not read.
 
 pub mod call;
 pub mod compare;
+pub mod expire;
 pub mod histogram;
 pub mod http2;
 pub mod load;

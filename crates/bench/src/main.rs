@@ -8,6 +8,7 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use quoin_bench::Error;
 use quoin_bench::compare::{self, Load};
+use quoin_bench::expire;
 use quoin_bench::load::{self, Extent};
 use quoin_bench::workload::{Keys, MAX_KEYS, Mode};
 
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
     let matches = command().get_matches();
     let outcome = match matches.subcommand() {
         Some(("compare", arguments)) => run_comparison(arguments),
+        Some(("expire", arguments)) => run_expiry(arguments),
         Some((name, arguments)) => run_load(name, arguments),
         None => Err(Error::Usage("no command".to_owned())),
     };
@@ -50,6 +52,27 @@ fn command() -> Command {
                 .arg(number("limit", "500", 1, u64::from(u32::MAX), "keys in a page")),
         )
         .subcommand(compare_command())
+        .subcommand(expire_command())
+}
+
+fn expire_command() -> Command {
+    let programs = Arg::new("programs").long("programs").value_delimiter(',');
+    let directory = Arg::new("dir").long("dir").value_parser(value_parser!(PathBuf));
+    Command::new("expire")
+        .about("have many leases end at once, with puts beside them")
+        .arg(
+            programs
+                .value_parser(value_parser!(PathBuf))
+                .default_value("etcd,target/release/etcd")
+                .help("the programs, in turn"),
+        )
+        .arg(number("members", "1", 1, MAX_MEMBERS, "members of each cluster"))
+        .arg(number("leases", "100000", 1, MAX_REQUESTS, "how many leases there are"))
+        .arg(number("ttl", "60", 1, MAX_SECONDS, "seconds that each lives"))
+        .arg(number("connections", "10", 1, MAX_CONNECTIONS, "connections that put meanwhile"))
+        .arg(number("value-size", "256", 0, MAX_VALUE, "bytes of each value"))
+        .arg(directory.help("where data directories are made [default: the system's]"))
+        .arg(flag("json", "print the outcomes for programs"))
 }
 
 fn load_command(name: &'static str, about: &'static str) -> Command {
@@ -91,7 +114,7 @@ fn compare_command() -> Command {
             Arg::new("workloads")
                 .long("workloads")
                 .value_delimiter(',')
-                .value_parser(["put", "range-lin", "range-ser", "txn", "page"])
+                .value_parser(["put", "range-lin", "range-ser", "txn", "page", "keep-alive"])
                 .default_value("put,range-lin,range-ser,txn")
                 .help("what is sent"),
         )
@@ -241,6 +264,30 @@ fn run_comparison(arguments: &ArgMatches) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn run_expiry(arguments: &ArgMatches) -> Result<ExitCode, Error> {
+    let programs = arguments.get_many::<PathBuf>("programs").expect("has a default");
+    let directory = arguments.get_one::<PathBuf>("dir").cloned();
+    let options = expire::Options {
+        programs: programs.cloned().collect(),
+        members: count(arguments, "members"),
+        leases: value(arguments, "leases"),
+        ttl_s: u32::try_from(value::<u64>(arguments, "ttl")).expect("the argument is bounded"),
+        slice: Duration::from_secs(1),
+        connections: count(arguments, "connections"),
+        value_size: count(arguments, "value-size"),
+        directory: directory.unwrap_or_else(std::env::temp_dir),
+    };
+    let outcomes = expire::run(&options, &mut |line| eprintln!("{line}"))?;
+    for outcome in outcomes {
+        if arguments.get_flag("json") {
+            println!("{}", outcome.to_json());
+        } else {
+            println!("{outcome}");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 /// The workload behind a name that the parser let through.
 fn mode_of(name: &str) -> Mode {
     match name {
@@ -248,6 +295,7 @@ fn mode_of(name: &str) -> Mode {
         "range-lin" => Mode::RangeLinearizable,
         "range-ser" => Mode::RangeSerializable,
         "page" => Mode::Page { limit: 500, serializable: false },
+        "keep-alive" => Mode::KeepAlive,
         _ => Mode::Txn,
     }
 }

@@ -1,17 +1,23 @@
-//! What is sent: one request encoded ahead, in which only the key changes.
+//! What is sent: one request encoded ahead, in which only the key or the lease changes.
 //!
-//! Keys have a fixed width, so that changing the key changes no length. They are drawn from a
-//! seeded generator, so that two servers see the same sequence.
+//! Keys and leases have a fixed width, so that changing them changes no length. Their numbers are
+//! drawn from a seeded generator, so that two servers see the same sequence.
 
 use prost::Message;
 use quoin_api::etcdserverpb::{
-    Compare, PutRequest, RangeRequest, RequestOp, TxnRequest, compare, request_op,
+    Compare, LeaseGrantRequest, LeaseKeepAliveRequest, PutRequest, RangeRequest, RequestOp,
+    TxnRequest, compare, request_op,
 };
 
 use crate::http2::connection::MESSAGE_PREFIX;
 
 /// What every key begins with.
 pub const KEY_PREFIX: &str = "bench/";
+/// What the keys that end with a lease begin with.
+pub const LEASED_PREFIX: &str = "lease/";
+/// The lease with the number zero; the others follow. All have nine bytes on the wire.
+const FIRST_LEASE: i64 = 1 << 56;
+const LEASE_BYTES: usize = 9;
 /// The first key after all that begin with the prefix.
 const KEY_END: &str = "bench0";
 const DIGITS: usize = 11;
@@ -37,6 +43,15 @@ pub enum Mode {
         /// Whether what the member knows is enough.
         serializable: bool,
     },
+    /// Grants a lease for so many seconds.
+    LeaseGrant {
+        /// The time to live.
+        ttl_s: u32,
+    },
+    /// Renews a lease, on a stream of its own.
+    KeepAlive,
+    /// Writes a key that ends with the lease of the same number.
+    LeasedPut,
 }
 
 impl Mode {
@@ -48,18 +63,27 @@ impl Mode {
             Self::RangeSerializable => "range-ser",
             Self::Txn => "txn",
             Self::Page { .. } => "page",
+            Self::LeaseGrant { .. } => "lease-grant",
+            Self::KeepAlive => "keep-alive",
+            Self::LeasedPut => "leased-put",
         }
     }
 
     /// The path of the method.
     pub fn path(self) -> &'static str {
         match self {
-            Self::Put => "/etcdserverpb.KV/Put",
+            Self::Put | Self::LeasedPut => "/etcdserverpb.KV/Put",
             Self::RangeLinearizable | Self::RangeSerializable | Self::Page { .. } => {
                 "/etcdserverpb.KV/Range"
             }
             Self::Txn => "/etcdserverpb.KV/Txn",
+            Self::LeaseGrant { .. } => "/etcdserverpb.Lease/LeaseGrant",
+            Self::KeepAlive => "/etcdserverpb.Lease/LeaseKeepAlive",
         }
+    }
+
+    fn prefix(self) -> &'static str {
+        if self == Self::LeasedPut { LEASED_PREFIX } else { KEY_PREFIX }
     }
 
     fn encode(self, key: &str, value: Vec<u8>) -> Vec<u8> {
@@ -88,15 +112,21 @@ impl Mode {
                 RangeRequest { range_end, limit: limit.into(), ..range(serializable) }
                     .encode_to_vec()
             }
+            Self::LeaseGrant { ttl_s } => {
+                LeaseGrantRequest { ttl: ttl_s.into(), id: FIRST_LEASE }.encode_to_vec()
+            }
+            Self::KeepAlive => LeaseKeepAliveRequest { id: FIRST_LEASE }.encode_to_vec(),
+            Self::LeasedPut => PutRequest { lease: FIRST_LEASE, ..put(value) }.encode_to_vec(),
         }
     }
 }
 
-/// A gRPC message with its prefix, and the places where the number of the key stands.
+/// A gRPC message with its prefix, and the places where the number of the key or lease stands.
 #[derive(Debug)]
 pub struct Template {
     bytes: Vec<u8>,
     offsets: Vec<usize>,
+    lease_offset: Option<usize>,
 }
 
 impl Template {
@@ -107,7 +137,7 @@ impl Template {
         // No byte of the value is a digit, so that the key is found in its own places only.
         value.iter_mut().for_each(|byte| *byte |= 0x80);
         let digits = "0".repeat(DIGITS);
-        let body = mode.encode(&format!("{KEY_PREFIX}{digits}"), value);
+        let body = mode.encode(&format!("{}{digits}", mode.prefix()), value);
         let length = u32::try_from(body.len()).expect("the size of a value is bounded");
         let mut bytes = vec![0];
         bytes.extend_from_slice(&length.to_be_bytes());
@@ -115,10 +145,12 @@ impl Template {
         let is_key = |window: &[u8]| window == digits.as_bytes();
         let starts = bytes.windows(DIGITS).enumerate().skip(MESSAGE_PREFIX);
         let offsets = starts.filter(|(_, window)| is_key(window)).map(|(start, _)| start).collect();
-        Self { bytes, offsets }
+        let mut starts = bytes.windows(LEASE_BYTES);
+        let lease_offset = starts.position(|window| window == lease_bytes(0));
+        Self { bytes, offsets, lease_offset }
     }
 
-    /// The message about the key with this number.
+    /// The message about the key or lease with this number.
     pub fn render(&mut self, number: u64) -> &[u8] {
         let mut digits = [b'0'; DIGITS];
         let mut rest = number;
@@ -129,8 +161,23 @@ impl Template {
         for offset in &self.offsets {
             self.bytes[*offset..offset + DIGITS].copy_from_slice(&digits);
         }
+        if let Some(offset) = self.lease_offset {
+            self.bytes[offset..offset + LEASE_BYTES].copy_from_slice(&lease_bytes(number));
+        }
         &self.bytes
     }
+}
+
+/// The ID of the lease with this number on the wire: seven bits in each byte, the lowest first.
+fn lease_bytes(number: u64) -> [u8; LEASE_BYTES] {
+    let mut rest = FIRST_LEASE.unsigned_abs() + number;
+    let mut bytes = [0; LEASE_BYTES];
+    for byte in &mut bytes {
+        *byte = (rest & 0x7f) as u8 | 0x80;
+        rest >>= 7;
+    }
+    bytes[LEASE_BYTES - 1] &= 0x7f;
+    bytes
 }
 
 /// The order in which keys are used.
@@ -244,6 +291,19 @@ mod tests {
             panic!("{txn:?} must put")
         };
         assert_eq!(put.key, "bench/99999999999");
+    }
+
+    #[test]
+    fn leases_change_with_their_number() {
+        let number = MAX_KEYS - 1;
+        let id = FIRST_LEASE + i64::try_from(number).unwrap();
+        let grant = render(Mode::LeaseGrant { ttl_s: 300 }, number);
+        let grant = LeaseGrantRequest::decode(grant.as_slice()).unwrap();
+        assert_eq!((grant.id, grant.ttl), (id, 300));
+        let renewal = render(Mode::KeepAlive, number);
+        assert_eq!(LeaseKeepAliveRequest::decode(renewal.as_slice()).unwrap().id, id);
+        let put = PutRequest::decode(render(Mode::LeasedPut, number).as_slice()).unwrap();
+        assert_eq!((put.key.as_ref(), put.lease), (&b"lease/99999999999"[..], id));
     }
 
     #[test]

@@ -26,7 +26,7 @@ const LOG_LINES: usize = 5;
 
 /// Running members, with their data.
 #[derive(Debug)]
-pub(super) struct Cluster {
+pub(crate) struct Cluster {
     members: Vec<Member>,
     endpoints: Vec<SocketAddr>,
     /// Dropped after the members, so that nothing writes into it any more.
@@ -35,7 +35,7 @@ pub(super) struct Cluster {
 
 impl Cluster {
     /// Starts `count` members and waits until each answers.
-    pub(super) fn start(program: &Path, count: usize, parent: &Path) -> Result<Self, Error> {
+    pub(crate) fn start(program: &Path, count: usize, parent: &Path) -> Result<Self, Error> {
         let directory = Directory::create(parent)?;
         let ports = free_ports(count * 2)?;
         let (client_ports, peer_ports) = ports.split_at(count);
@@ -56,17 +56,17 @@ impl Cluster {
     }
 
     /// Where the members listen for clients.
-    pub(super) fn endpoints(&self) -> &[SocketAddr] {
+    pub(crate) fn endpoints(&self) -> &[SocketAddr] {
         &self.endpoints
     }
 
     /// The processes of the members.
-    pub(super) fn pids(&self) -> Vec<u32> {
+    pub(crate) fn pids(&self) -> Vec<u32> {
         self.members.iter().map(|member| member.child.id()).collect()
     }
 
     /// Where the leader listens.
-    pub(super) fn leader(&self) -> Result<SocketAddr, Error> {
+    pub(crate) fn leader(&self) -> Result<SocketAddr, Error> {
         for endpoint in &self.endpoints {
             let path = "/etcdserverpb.Maintenance/Status";
             let status: StatusResponse = call(*endpoint, path, &StatusRequest {}, CALL_LIMIT)?;
@@ -78,7 +78,7 @@ impl Cluster {
     }
 
     /// Fails if a member has ended by itself.
-    pub(super) fn check_running(&mut self) -> Result<(), Error> {
+    pub(crate) fn check_running(&mut self) -> Result<(), Error> {
         self.members.iter_mut().try_for_each(Member::check_running)
     }
 
