@@ -1,0 +1,198 @@
+//! Data that goes from etcd to the subject and back: a killed etcd's directory, backups both ways.
+//! Every time the hash of the whole history must be the same.
+//!
+//! Backups are restored with the etcdutl beside the reference etcd, or if there is none with the
+//! reference etcdctl, which could do it until etcd 3.5.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::slice::from_ref;
+use std::time::Duration;
+
+use quoin_api::etcdserverpb::HashKvRequest;
+use quoin_tests::cluster::Member;
+use quoin_tests::compare::Session;
+use quoin_tests::ctl::Etcdctl;
+use quoin_tests::generate::Generator;
+use quoin_tests::programs;
+use quoin_tests::rng::Rng;
+use quoin_tests::rpc;
+use quoin_tests::server::{START_TIMEOUT, Server};
+use quoin_tests::temp_dir::TempDir;
+
+/// Requests that are answered before the kill.
+const REQUESTS: u64 = 400;
+
+fn start(program: &Path, member: &Member, dir: &TempDir) -> Server {
+    let server = Server::start(&member.launch(program, dir.path()));
+    server.unwrap_or_else(|error| panic!("{}: {error}", program.display()))
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime of one thread").block_on(future)
+}
+
+fn connect(member: &Member) -> Session {
+    let channel = rpc::channel(&member.client_url, Duration::from_secs(30));
+    Session { kv: rpc::kv(channel.clone()), maintenance: rpc::maintenance(channel) }
+}
+
+/// Sends random requests, and keys that a restart cannot explain away.
+fn fill(member: &Member, label: &str) {
+    let seed = Rng::seed_of_run(label);
+    let version = programs::etcd_version(&programs::reference_etcd());
+    block_on(async {
+        let mut session = connect(member);
+        let mut generator = Generator::new(seed, version);
+        for _ in 0..REQUESTS {
+            let request = generator.request();
+            let reply = session.call(&request).await;
+            generator.learn(&request, &reply);
+        }
+    });
+    let ctl = Etcdctl::new(&programs::reference_etcdctl(), from_ref(&member.client_url));
+    ctl.ok(&["put", "kept", "1"]);
+    ctl.ok(&["put", "large", &"x".repeat(100_000)]);
+}
+
+/// Hash and revision of all there is.
+fn hash(member: &Member) -> (u32, i64) {
+    block_on(async {
+        let mut session = connect(member);
+        let answer = session.maintenance.hash_kv(HashKvRequest { revision: 0 }).await;
+        let answer = answer.expect("a member that serves").into_inner();
+        (answer.hash, answer.header.expect("every answer has a header").revision)
+    })
+}
+
+fn member_list(member: &Member) -> String {
+    Etcdctl::new(&programs::reference_etcdctl(), from_ref(&member.client_url))
+        .ok(&["member", "list"])
+}
+
+fn copy(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg("-a").arg(from).arg(to).status();
+    assert!(status.expect("there is cp").success());
+}
+
+/// What is in the files of a directory, but for the log, which goes on.
+fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        files.push((path.clone(), std::fs::read(&path).expect("a file")));
+    }
+    files.sort();
+    files
+}
+
+fn save(member: &Member, file: &Path) {
+    let ctl = Etcdctl::new(&programs::reference_etcdctl(), from_ref(&member.client_url));
+    ctl.ok(&["snapshot", "save", &file.display().to_string()]);
+}
+
+/// Makes the data-dir of a member from a backup.
+fn restore(file: &Path, member: &Member) {
+    let beside = programs::reference_etcd().with_file_name("etcdutl");
+    let tool = if beside.is_file() { beside } else { programs::reference_etcdctl() };
+    let mut command = Command::new(tool);
+    command.args(["snapshot", "restore"]).arg(file).arg("--data-dir").arg(&member.data_dir);
+    command.args(["--name", &member.name, "--initial-cluster", &member.initial_cluster]);
+    command.args(["--initial-advertise-peer-urls", &member.advertised_peer_url]);
+    command.args(["--initial-cluster-token", "quoin-tests"]);
+    let output = command.output().expect("the tool can be started");
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The killed directory twice: the reference starts on one copy and the subject on the other, so
+/// both have the same to recover, also what was under way.
+#[test]
+fn the_directory_of_a_killed_etcd_opens() {
+    for snapshot_count in ["100000", "50"] {
+        let dir = TempDir::new("takeover");
+        let member = Member::alone(dir.path(), "m1");
+        let reference = programs::reference_etcd();
+        let launch = member.launch(&reference, dir.path());
+        let text = format!("{}snapshot-count: {snapshot_count}\n", member.yaml());
+        std::fs::write(&launch.args[1], text).expect("the file is ours");
+        let mut server = Server::start(&launch).unwrap_or_else(|error| panic!("{error}"));
+        fill(&member, "takeover");
+        server.kill();
+        let twin = dir.join("twin");
+        copy(&member.data_dir, &twin);
+        let mut server = start(&reference, &member, &dir);
+        let expected = (hash(&member), member_list(&member));
+        server.kill();
+        std::fs::remove_dir_all(&member.data_dir).expect("the directory is ours");
+        std::fs::rename(&twin, &member.data_dir).expect("the directory is ours");
+        let before = files(&member.data_dir.join("member/snap"));
+        let mut server = start(&programs::subject_etcd(), &member, &dir);
+        assert_eq!((hash(&member), member_list(&member)), expected);
+        let ctl = Etcdctl::new(&programs::reference_etcdctl(), from_ref(&member.client_url));
+        ctl.ok(&["put", "after", "1"]);
+        server.kill();
+        assert_eq!(files(&member.data_dir.join("member/snap")), before);
+        let _server = start(&programs::subject_etcd(), &member, &dir);
+        assert_eq!(ctl.ok(&["get", "after"]), "after\n1\n");
+        assert_eq!(ctl.ok(&["get", "kept"]), "kept\n1\n");
+    }
+}
+
+#[test]
+fn backups_go_both_ways() {
+    let dir = TempDir::new("backup");
+    let next = |name: &str| Member::alone(dir.path(), name);
+    let first = next("m1");
+    let mut server = start(&programs::reference_etcd(), &first, &dir);
+    fill(&first, "backup");
+    let expected = hash(&first);
+    let file = dir.join("reference.snap");
+    save(&first, &file);
+    server.kill();
+
+    let second = next("m2");
+    restore(&file, &second);
+    let mut server = start(&programs::subject_etcd(), &second, &dir);
+    assert_eq!(hash(&second), expected);
+    assert_eq!(member_list(&second).lines().count(), 1);
+    let file = dir.join("subject.snap");
+    save(&second, &file);
+    server.kill();
+
+    for (name, program) in [("m3", programs::reference_etcd()), ("m4", programs::subject_etcd())] {
+        let member = next(name);
+        restore(&file, &member);
+        let _server = start(&program, &member, &dir);
+        assert_eq!(hash(&member), expected, "{name}");
+        let ctl = Etcdctl::new(&programs::reference_etcdctl(), from_ref(&member.client_url));
+        ctl.ok(&["put", "after", "1"]);
+        ctl.ok(&["del", "", "--prefix"]);
+    }
+}
+
+#[test]
+fn a_database_that_is_cut_off_is_refused_and_kept() {
+    let dir = TempDir::new("cut-off");
+    let member = Member::alone(dir.path(), "m1");
+    let mut server = start(&programs::reference_etcd(), &member, &dir);
+    fill(&member, "cut-off");
+    server.terminate(START_TIMEOUT).unwrap_or_else(|error| panic!("{error}"));
+    let database = member.data_dir.join("member/snap/db");
+    let bytes = std::fs::read(&database).expect("the database is there");
+    std::fs::write(&database, &bytes[..8192]).expect("the database is ours");
+    let before =
+        (files(database.parent().expect("a parent")), files(&member.data_dir.join("member/wal")));
+    let launch = member.launch(&programs::subject_etcd(), dir.path());
+    let mut server = Server::spawn(&launch);
+    let status = server.wait_exit(START_TIMEOUT);
+    let log = server.log_tail();
+    assert_eq!(status.and_then(|status| status.code()), Some(1), "{log}");
+    assert!(log.contains("member/snap/db") && log.contains("is cut off"), "{log}");
+    let after =
+        (files(database.parent().expect("a parent")), files(&member.data_dir.join("member/wal")));
+    assert!(before == after, "files were changed");
+    // The same directory starts as soon as the file is whole again.
+    std::fs::write(&database, &bytes).expect("the database is ours");
+    let _server = start(&programs::subject_etcd(), &member, &dir);
+}
