@@ -11,10 +11,11 @@ use quoin_api::etcdserverpb::{
     LeaseRevokeRequest, LeaseRevokeResponse, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse,
     PutRequest, PutResponse, RangeRequest, RangeResponse, ResponseHeader, TxnRequest, TxnResponse,
 };
+use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 
 use crate::programs::Version;
-use crate::rpc::{Kv, Lease, Maintenance, Watch};
+use crate::rpc::{self, Kv, Lease, Maintenance, Watch};
 
 /// A request of the kinds that are compared.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,6 +111,16 @@ pub struct Session {
 }
 
 impl Session {
+    /// The services of the server at `url`, most of them through `channel`.
+    pub fn new(url: &str, channel: Channel) -> Self {
+        Self {
+            kv: rpc::kv(channel.clone()),
+            maintenance: rpc::maintenance(channel.clone()),
+            lease: rpc::lease(channel),
+            watch: rpc::watch(rpc::streams(url)),
+        }
+    }
+
     /// Sends one request and waits for the answer.
     pub async fn call(&mut self, request: &Request) -> Reply {
         match request.clone() {

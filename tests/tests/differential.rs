@@ -88,12 +88,7 @@ fn start(program: &Path, twin: &Member, dir: &TempDir, role: &str) -> (Server, S
 
 fn connect(url: &str) -> Session {
     let channel = rpc::channel(url, Duration::from_secs(30));
-    Session {
-        kv: rpc::kv(channel.clone()),
-        maintenance: rpc::maintenance(channel.clone()),
-        lease: rpc::lease(channel),
-        watch: rpc::watch(rpc::streams(url)),
-    }
+    Session::new(url, channel)
 }
 
 struct Run {

@@ -35,7 +35,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 
 fn connect(member: &Member) -> Session {
     let channel = rpc::channel(&member.client_url, Duration::from_secs(30));
-    Session { kv: rpc::kv(channel.clone()), maintenance: rpc::maintenance(channel) }
+    Session::new(&member.client_url, channel)
 }
 
 /// Sends random requests, and keys that a restart cannot explain away.
