@@ -1,6 +1,7 @@
 //! The commands: their names, flags and help in one table, their work in one file each.
 
 mod defrag;
+mod export;
 mod hashkv;
 mod help;
 mod migrate;
@@ -22,6 +23,7 @@ pub(crate) enum Action {
     /// Shows its help, because it only groups commands.
     Group,
     Defrag,
+    Export,
     HashKv,
     Help,
     Migrate,
@@ -77,7 +79,7 @@ pub(crate) static ROOT: Command = Command {
             .letter('w')
             .or("simple"),
     ],
-    subcommands: &[DEFRAG, SNAPSHOT, HASH_KV, VERSION, COMPLETION, MIGRATE, HELP],
+    subcommands: &[DEFRAG, SNAPSHOT, HASH_KV, VERSION, COMPLETION, MIGRATE, EXPORT, HELP],
     ..GROUP
 };
 
@@ -137,6 +139,13 @@ const MIGRATE: Command = Command {
     ..leaf("migrate", Action::Migrate)
 };
 
+const EXPORT: Command = Command {
+    short: "Makes a data directory for etcd from that of a member",
+    long: export::HELP,
+    flags: export::FLAGS,
+    ..leaf("export", Action::Export)
+};
+
 const HELP: Command = Command {
     arguments: "[command]",
     short: "Shows the help of a command",
@@ -149,6 +158,7 @@ pub(crate) fn run(invocation: &Invocation) -> Result<(), Exit> {
     match action {
         Action::Group => output::print(&usage::help(&invocation.path)),
         Action::Defrag => defrag::run(invocation),
+        Action::Export => export::run(invocation),
         Action::HashKv => hashkv::run(invocation),
         Action::Help => help::run(&invocation.arguments),
         Action::Migrate => migrate::run(invocation),

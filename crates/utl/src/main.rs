@@ -11,6 +11,7 @@ mod command;
 mod files;
 mod log;
 mod printer;
+mod version;
 
 use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;

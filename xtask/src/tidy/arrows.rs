@@ -36,7 +36,7 @@ const ARROWS: &[(&str, MayUse)] = &[
     ("sim", Only(&["api", "node", "raft", "store", "vfs", "wal"])),
     ("store", Only(&["api", "bolt", "vfs"])),
     ("tests", Anything),
-    ("utl", Only(&["api", "bolt", "cli", "raft", "store", "vfs", "wal"])),
+    ("utl", Only(&["api", "bolt", "cli", "node", "raft", "store", "vfs", "wal"])),
     ("vfs", Only(&[])),
     ("wal", Only(&["api", "raft", "vfs"])),
 ];
