@@ -22,6 +22,17 @@ pub fn subject_etcdctl() -> PathBuf {
     chosen("QUOIN_ETCDCTL", built("etcdctl"))
 }
 
+/// The offline tool under test.
+pub fn subject_etcdutl() -> PathBuf {
+    chosen("QUOIN_ETCDUTL", built("etcdutl"))
+}
+
+/// The official offline tool; none if this machine has none, because Debian's etcd 3.4 comes
+/// without it.
+pub fn reference_etcdutl() -> Option<PathBuf> {
+    std::env::var_os("QUOIN_REFERENCE_ETCDUTL").map(PathBuf::from).or_else(|| on_path("etcdutl"))
+}
+
 /// The etcd server whose answers are right.
 pub fn reference_etcd() -> PathBuf {
     chosen("QUOIN_REFERENCE_ETCD", on_path("etcd"))
