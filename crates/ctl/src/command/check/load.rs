@@ -144,7 +144,7 @@ impl Report {
         let slowest = self.seconds.iter().copied().fold(0.0, f64::max);
         let mean = self.seconds.iter().sum::<f64>() / count;
         let squares = self.seconds.iter().map(|seconds| (seconds - mean).powi(2));
-        let deviation = (squares.sum::<f64>() / count).sqrt();
+        let deviation = (squares.sum::<f64>() / count).sqrt().abs();
 
         let mut text = self.errors().unwrap_or_default();
         let mut passed = text.is_empty();
