@@ -39,7 +39,7 @@ pub(super) fn read(
     if segments.last().is_some_and(|last| last.segment.number() >= next) {
         return Err(content.damaged("a segment beyond the last one"));
     }
-    let mut reader = Rows { content, newest, segments: &segments, key: Vec::new() };
+    let mut reader = Rows { content, newest, segments: &segments, key: Vec::new(), begun: false };
     let mut builder = Builder::new();
     let mut located = Vec::new();
     while let Some(state) = reader.row(&mut located)? {
@@ -84,6 +84,8 @@ struct Rows<'a> {
     segments: &'a [Listed],
     /// The key of the row.
     key: Vec<u8>,
+    /// Whether there was a row before. The first key of all may be the empty one.
+    begun: bool,
 }
 
 impl Rows<'_> {
@@ -104,8 +106,10 @@ impl Rows<'_> {
             last = change.revision;
             state.restore(change, created, version, lease);
         }
+        // The row that moving the revision leaves is live and was never created.
+        let is_moved = self.key.is_empty() && (created, version, lease) == (0, 0, 0);
         let fits = match state.is_live() {
-            true => (1..=state.modified.main).contains(&created) && version > 0,
+            true => is_moved || ((1..=state.modified.main).contains(&created) && version > 0),
             false => state.modified.main > 0 && (created, version, lease) == (0, 0, 0),
         };
         if !fits {
@@ -122,10 +126,10 @@ impl Rows<'_> {
             return Err(self.content.damaged("a key that shares more than there is"));
         };
         let key = [before, &suffix].concat();
-        if key <= self.key {
+        if self.begun && key <= self.key {
             return Err(self.content.damaged("a key out of order"));
         }
-        self.key = key;
+        (self.key, self.begun) = (key, true);
         Ok(())
     }
 
