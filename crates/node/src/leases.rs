@@ -81,6 +81,8 @@ pub(crate) struct Leases<W> {
     /// Renewals of leases that are past their deadline, by lease.
     ending: BTreeMap<i64, Vec<Parked<W>>>,
     parked: usize,
+    /// Those who want a list; they get it with the next turn.
+    lists: Vec<W>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +106,7 @@ impl<W> Leases<W> {
             clearing: VecDeque::new(),
             ending: BTreeMap::new(),
             parked: 0,
+            lists: Vec::new(),
         }
     }
 
@@ -113,7 +116,8 @@ impl<W> Leases<W> {
         taken.extend(std::mem::take(&mut self.clearing).into_iter().flat_map(|(_, them)| them));
         taken.extend(std::mem::take(&mut self.ending).into_values().flatten());
         self.parked = 0;
-        taken.into_iter().map(|parked| parked.waiter).collect()
+        let lists = std::mem::take(&mut self.lists);
+        taken.into_iter().map(|parked| parked.waiter).chain(lists).collect()
     }
 
     /// Takes those whose deadline has come.
@@ -153,27 +157,39 @@ impl<W> Leases<W> {
 impl<W> Node<W> {
     /// Asks about leases. Only the leader answers; others fail with [`Failure::NotLeader`].
     pub fn lease(&mut self, call: LeaseCall, waiter: W) {
-        let Some((_, lessor)) = &self.leases.lessor else {
-            self.answers.push((waiter, Answer::Failed(Failure::NotLeader)));
-            return;
-        };
+        if self.leases.lessor.is_none() {
+            return self.not_leader(vec![waiter]);
+        }
         match call {
-            LeaseCall::List => {
-                let leases: Arc<[i64]> = lessor.by_deadline().into();
-                self.answers.push((waiter, Answer::Leases(leases)));
-            }
+            LeaseCall::List => self.leases.lists.push(waiter),
             LeaseCall::Renew(_) | LeaseCall::Time(_) => {
                 self.push_read(Reader::Lease(call, waiter));
             }
         }
     }
 
+    /// Answers everyone who wants a list with the same one: to make it takes a look at all leases.
+    fn serve_lists(&mut self) {
+        if self.leases.lists.is_empty() {
+            return;
+        }
+        let lists = std::mem::take(&mut self.leases.lists);
+        let Some((_, lessor)) = &self.leases.lessor else { return self.not_leader(lists) };
+        let leases: Arc<[i64]> = lessor.by_deadline().into();
+        let answers = lists.into_iter().map(|waiter| (waiter, Answer::Leases(leases.clone())));
+        self.answers.extend(answers);
+    }
+
+    fn not_leader(&mut self, waiters: Vec<W>) {
+        let answer = |waiter| (waiter, Answer::Failed(Failure::NotLeader));
+        self.answers.extend(waiters.into_iter().map(answer));
+    }
+
     /// Answers someone who asked about a lease: leadership was confirmed since.
     pub(crate) fn serve_lease(&mut self, call: LeaseCall, waiter: W) {
         let now = self.now;
         let Some((_, lessor)) = &mut self.leases.lessor else {
-            self.answers.push((waiter, Answer::Failed(Failure::NotLeader)));
-            return;
+            return self.not_leader(vec![waiter]);
         };
         match call {
             LeaseCall::Time(id) => {
@@ -184,10 +200,7 @@ impl<W> Node<W> {
                 let deadline = now.saturating_add(self.options.request_timeout_ticks);
                 self.renew(Parked { id, deadline, waiter });
             }
-            LeaseCall::List => {
-                let leases: Arc<[i64]> = lessor.by_deadline().into();
-                self.answers.push((waiter, Answer::Leases(leases)));
-            }
+            LeaseCall::List => self.leases.lists.push(waiter),
         }
     }
 
@@ -242,9 +255,8 @@ impl<W> Node<W> {
         if self.raft.role() == Role::Leader && self.raft.term() == term {
             return;
         }
-        for waiter in self.leases.depose() {
-            self.answers.push((waiter, Answer::Failed(Failure::NotLeader)));
-        }
+        let waiters = self.leases.depose();
+        self.not_leader(waiters);
     }
 
     /// Takes note of an entry that was applied.

@@ -60,6 +60,8 @@ pub struct Options {
     pub heartbeat_ticks: u32,
     /// The length of a tick, by which the time of leases is counted.
     pub tick_ms: u64,
+    /// Ticks between two entries that say what is left of a lease, at least.
+    pub lease_checkpoint_ticks: u64,
     /// Ticks until a waiting request is answered with a timeout.
     pub request_timeout_ticks: u64,
     /// Ticks until an unconfirmed read round is replaced.
@@ -213,7 +215,8 @@ impl<W> Node<W> {
     pub fn new(options: Options, raft: Raft, mut store: Store) -> Self {
         store.set_memory_budget(options.memory_budget);
         let checkpoints = Checkpoints::new(Index(store.applied().0), &options);
-        let clock = Clock::new(options.tick_ms, options.min_lease_ttl_s());
+        let clock =
+            Clock::new(options.tick_ms, options.min_lease_ttl_s(), options.lease_checkpoint_ticks);
         Self {
             reads: Reads::new(RequestIds::new(options.id, options.start_ms).next()),
             leases: Leases::new(clock),

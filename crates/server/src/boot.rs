@@ -123,6 +123,7 @@ fn recover_member(
         id: bootstrap.metadata.node,
         election_ticks: ticks,
         heartbeat_ticks: 1,
+        lease_checkpoint_ticks: ticks_of(config, LEASE_CHECKPOINT),
         tick_ms: u64::try_from(config.heartbeat().as_millis()).unwrap_or(u64::MAX),
         request_timeout_ticks: request_timeout_ticks(config),
         read_retry_ticks: ticks_of(config, READ_RETRY),
@@ -149,6 +150,8 @@ fn recover_member(
 
 /// After this time an unconfirmed read round is replaced, as in etcd.
 const READ_RETRY: Duration = Duration::from_millis(500);
+/// The shortest time between two entries that say what is left of a lease (decision 7).
+const LEASE_CHECKPOINT: Duration = Duration::from_secs(10);
 /// The part of the request timeout that does not depend on elections, as in etcd.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 

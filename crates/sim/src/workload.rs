@@ -206,7 +206,7 @@ impl Workload {
         let new = self.leases.len().saturating_sub(KEPT_ALIVE);
         let some = if self.rng.chance(700) { &self.leases[new..] } else { &self.long_leases[..] };
         let id = if some.is_empty() { 7 } else { *self.rng.pick(some) };
-        Ask::Lease(if self.rng.chance(850) { LeaseCall::Renew(id) } else { LeaseCall::Time(id) })
+        Ask::Lease(if self.rng.chance(700) { LeaseCall::Renew(id) } else { LeaseCall::Time(id) })
     }
 
     /// Returns the end of a lease, which may never have been granted or be revoked already.

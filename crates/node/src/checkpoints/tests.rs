@@ -28,6 +28,7 @@ impl Member {
             seed: 1,
             start_ms: 1,
             tick_ms: 100,
+            lease_checkpoint_ticks: 100,
         };
         let checkpoints = Checkpoints::new(Index(0), &options);
         Self { store: Store::new(), checkpoints, now: 0 }

@@ -26,6 +26,7 @@ impl<W> Node<W> {
     /// Proposes what is due about leases. Whatever is refused is due again with the next tick.
     pub(crate) fn propose_for_leases(&mut self) {
         self.check_leadership();
+        self.serve_lists();
         if self.leases.lessor.is_none() || self.now < self.leases.pause_until {
             return;
         }

@@ -8,8 +8,6 @@ use super::NEVER;
 
 /// Ticks by which a deadline is later than the time to live says.
 const GRACE: u64 = 2;
-/// The shortest time between two checkpoints of a lease.
-const CHECKPOINT_INTERVAL_MIN_S: i64 = 10;
 /// Checkpoints that a lease that is never renewed gets at most.
 const CHECKPOINTS_PER_TTL: i64 = 60;
 
@@ -18,11 +16,13 @@ const CHECKPOINTS_PER_TTL: i64 = 60;
 pub(crate) struct Clock {
     tick_ms: u64,
     min_ttl_s: i64,
+    /// The shortest time between two checkpoints of a lease.
+    checkpoint_ticks: u64,
 }
 
 impl Clock {
-    pub(crate) fn new(tick_ms: u64, min_ttl_s: i64) -> Self {
-        Self { tick_ms: tick_ms.max(1), min_ttl_s }
+    pub(crate) fn new(tick_ms: u64, min_ttl_s: i64, checkpoint_ticks: u64) -> Self {
+        Self { tick_ms: tick_ms.max(1), min_ttl_s, checkpoint_ticks: checkpoint_ticks.max(1) }
     }
 
     /// Returns the time to live of a lease that was granted with `ttl_s`.
@@ -71,7 +71,7 @@ impl Clock {
     }
 
     fn interval(self, ttl_s: i64) -> u64 {
-        self.ticks((ttl_s / CHECKPOINTS_PER_TTL).max(CHECKPOINT_INTERVAL_MIN_S))
+        self.ticks(ttl_s / CHECKPOINTS_PER_TTL).max(self.checkpoint_ticks)
     }
 
     fn checkpoint_after(self, now: u64, pause: u64, ttl_s: i64, deadline: u64) -> u64 {

@@ -24,7 +24,7 @@ use std::{env, fs};
 use super::{Clock, Grant, Lessor, Renewal};
 
 fn clock() -> Clock {
-    Clock::new(100, 2)
+    Clock::new(100, 2, 100)
 }
 
 #[test]

@@ -90,6 +90,7 @@ fn start(fs: &Arc<dyn FileSystem>) -> Recovered<u64> {
     let bootstrap = Bootstrap { metadata, members: vec![member] };
     let options = Options {
         tick_ms: 100,
+        lease_checkpoint_ticks: 100,
         id: NodeId(1),
         election_ticks: 10,
         heartbeat_ticks: 1,

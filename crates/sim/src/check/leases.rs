@@ -101,7 +101,7 @@ impl Leases {
         &mut self,
         call: LeaseCall,
         answer: Option<LeaseTime>,
-        asked: Time,
+        (asked, now): (Time, Time),
     ) -> Checked {
         let (LeaseCall::Renew(id) | LeaseCall::Time(id)) = call else { return Ok(()) };
         let ttl_s = self.tenures.get(&id).map_or(1, |tenure| tenure.ttl_s);
@@ -119,6 +119,11 @@ impl Leases {
         })?;
         ensure(time.left_s <= time.granted_s.max(tenure.ttl_s), || {
             format!("lease {id} is said to have {time:?}, granted were {ttl_s} s")
+        })?;
+        // What is told is rounded down, and a slow clock takes longer for it.
+        let told = (time.left_s + 2).unsigned_abs() * SECOND * (1000 + self.drift) / 1000;
+        ensure(now + told >= tenure.until, || {
+            format!("lease {id} is said to have {time:?} at {now}, promised was {tenure:?}")
         })?;
         if matches!(call, LeaseCall::Renew(_)) {
             ensure(ended.is_none_or(|end| !end.expired || end.at >= promised), || {
@@ -163,7 +168,7 @@ mod tests {
 
     fn renewed(leases: &mut Leases, lives: bool, asked: Time) -> Checked {
         let time = LeaseTime { granted_s: 2, left_s: 2 };
-        leases.answered(LeaseCall::Renew(1), lives.then_some(time), asked)
+        leases.answered(LeaseCall::Renew(1), lives.then_some(time), (asked, asked))
     }
 
     #[test]
@@ -196,5 +201,13 @@ mod tests {
         assert!(end(&mut leases, 0, 2 * SECOND).is_ok());
         assert!(renewed(&mut leases, false, SECOND).is_ok());
         assert!(renewed(&mut leases, true, 3 * SECOND).is_err());
+    }
+
+    #[test]
+    fn what_is_left_is_told_as_it_is() {
+        let time = Some(LeaseTime { granted_s: 60, left_s: 40 });
+        let told = |now| granted(60).answered(LeaseCall::Time(1), time, (now, now));
+        assert!(told(SECOND).is_err());
+        assert!(told(19 * SECOND).is_ok());
     }
 }

@@ -15,7 +15,7 @@ use crate::queue::{MS, Time};
 use crate::workload::{Ask, Knowledge, entry};
 
 /// What a member says that answers renewals and does not make them.
-const PHANTOM: LeaseTime = LeaseTime { granted_s: 1, left_s: 1 };
+const PHANTOM: LeaseTime = LeaseTime { granted_s: 600, left_s: 600 };
 
 /// A client with at most one request at a time.
 #[derive(Clone, Debug, Default)]
@@ -147,7 +147,7 @@ impl Simulation {
         let Ask::Lease(call) = request.ask else {
             return Err(format!("request {number} is not about a lease").into());
         };
-        self.leases.answered(call, time, request.asked)?;
+        self.leases.answered(call, time, (request.asked, self.now))?;
         if matches!(call, LeaseCall::Renew(_)) && time.is_some() {
             self.coverage.hit(Mark::LeaseRenewed);
         }
