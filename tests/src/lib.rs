@@ -24,4 +24,5 @@ pub mod rng;
 pub mod rpc;
 pub mod server;
 pub mod temp_dir;
+pub mod watch;
 pub mod watching;
