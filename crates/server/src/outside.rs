@@ -11,9 +11,9 @@ use quoin_api::error::Error;
 use quoin_api::etcdserverpb::LeaseTimeToLiveResponse;
 use quoin_api::raftpb;
 use quoin_node::DataDir;
-use quoin_node::raft::{Body, EntryId, Message, NodeId};
+use quoin_node::raft::{Body, Message, NodeId, Snapshot};
 use quoin_node::wire;
-use quoin_store::{Checkpoint, CheckpointError, ReceivedCheckpoint, Store};
+use quoin_store::{Announced, Checkpoint, ConfState, ReceiveError, ReceivedDatabase, Store};
 use quoin_vfs::FileSystem;
 use serde::Serialize;
 use tokio::runtime::Handle;
@@ -76,21 +76,34 @@ impl Outside for Peers {
         }
     }
 
-    fn send_snapshot(&self, message: Message, checkpoint: Checkpoint) {
+    fn send_snapshot(&self, mut message: Message, checkpoint: Checkpoint) {
         let Some(transport) = self.transport() else { return };
-        let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(SNAPSHOT_CHUNKS);
+        let to = message.to.0;
+        if let Body::Snapshot(snapshot) = &mut message.body {
+            // etcd before 3.8 wants to read it, and etcd 3.5 believes it.
+            snapshot.data = Bytes::from(checkpoint.snap_file().membership.to_v2_store());
+        }
+        let (member, runtime) = (Arc::clone(&self.member), self.runtime.clone());
         self.runtime.spawn_blocking(move || {
-            for chunk in checkpoint.stream() {
-                // The transfer was broken off, which the transport reports.
-                let chunk = chunk.map_err(io::Error::other);
-                if sender.blocking_send(chunk).is_err() {
+            // The receiver gives up when it hears nothing, so the transfer begins only when the
+            // bytes can flow.
+            let export = match checkpoint.export() {
+                Ok(export) => export,
+                Err(error) => {
+                    log::warn!("failed to encode a snapshot", "error" => error.to_string());
+                    return report_snapshot(&runtime, member, to, false);
+                }
+            };
+            let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(SNAPSHOT_CHUNKS);
+            let source = Box::pin(tokio_stream::wrappers::ReceiverStream::new(receiver));
+            transport.send_snapshot(to, wire::encode(message), source);
+            for chunk in export {
+                // If the transfer was broken off, the transport reports it.
+                if sender.blocking_send(chunk.map_err(io::Error::other)).is_err() {
                     return;
                 }
             }
         });
-        let to = message.to.0;
-        let source = Box::pin(tokio_stream::wrappers::ReceiverStream::new(receiver));
-        transport.send_snapshot(to, wire::encode(message), source);
     }
 
     fn is_reachable(&self, peer: NodeId) -> bool {
@@ -163,8 +176,7 @@ impl Inbound for Peers {
         Box::pin(async move {
             let permit = permit.map_err(|_| "another snapshot is being received".to_owned())?;
             let message = wire::decode(header).map_err(|error| error.to_string())?;
-            let store = receive(fs, dir, body, permit).await?;
-            check_announced(&message, store.applied())?;
+            let store = receive(fs, dir, body, (announced(&message)?, permit)).await?;
             let input = Input::Snapshot(message, Box::new(store));
             member.input(input).map_err(|error| error.to_string())
         })
@@ -176,13 +188,7 @@ impl Inbound for Peers {
     }
 
     fn snapshot_status(&self, peer: u64, ok: bool) {
-        let member = Arc::clone(&self.member);
-        // Nothing else goes to that peer until consensus knows, so this must not get lost.
-        self.runtime.spawn(async move {
-            while let Err(Error::TooManyRequests) = member.input(Input::SnapshotSent(peer, ok)) {
-                tokio::time::sleep(REPORT_PAUSE).await;
-            }
-        });
+        report_snapshot(&self.runtime, Arc::clone(&self.member), peer, ok);
     }
 
     fn is_removed(&self, peer: u64) -> bool {
@@ -225,17 +231,24 @@ impl Inbound for Peers {
     }
 }
 
-/// Refuses a state that is not the one its message announces: consensus relies on that.
-fn check_announced(message: &Message, applied: (u64, u64)) -> Result<(), String> {
-    let Body::Snapshot(snapshot) = &message.body else {
+/// Tells consensus how sending a snapshot ended.
+fn report_snapshot(runtime: &Handle, member: Arc<Member>, peer: u64, ok: bool) {
+    // Nothing else goes to that peer until consensus knows, so this must not get lost.
+    runtime.spawn(async move {
+        while let Err(Error::TooManyRequests) = member.input(Input::SnapshotSent(peer, ok)) {
+            tokio::time::sleep(REPORT_PAUSE).await;
+        }
+    });
+}
+
+/// What a message says about the database behind it.
+fn announced(message: &Message) -> Result<Announced, String> {
+    let Body::Snapshot(Snapshot { meta, data }) = &message.body else {
         return Err("a state without a snapshot message".to_owned());
     };
-    let announced = snapshot.meta.id();
-    if (announced.index.0, announced.term.0) == applied {
-        return Ok(());
-    }
-    let EntryId { index, term } = announced;
-    Err(format!("the snapshot of entry {index} of term {term} contains entry {applied:?}"))
+    let ids = |nodes: &[NodeId]| nodes.iter().map(|node| node.0).collect();
+    let conf = ConfState { voters: ids(&meta.conf.voters), learners: ids(&meta.conf.learners) };
+    Ok(Announced { index: meta.index.0, term: meta.term.0, conf, v2_store: data.clone() })
 }
 
 /// A piece of a snapshot that arrives.
@@ -245,25 +258,26 @@ enum Piece {
     End,
 }
 
-/// Writes the state that a leader sends to a file and loads it from there, by the path of boot.
-/// The permit is kept until the file is closed, even if nobody waits any more.
+/// Writes the database that a leader sends to a file and makes a checkpoint of it, as boot does
+/// with the database of an etcd. The permit is kept until that is done, even if nobody waits any
+/// more.
 async fn receive(
     fs: Arc<dyn FileSystem>,
     dir: DataDir,
     mut body: SnapshotBody,
-    permit: OwnedSemaphorePermit,
+    (announced, permit): (Announced, OwnedSemaphorePermit),
 ) -> Result<Store, String> {
     let (sender, mut receiver) = mpsc::channel(SNAPSHOT_CHUNKS);
     let writer = tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        let mut received = ReceivedCheckpoint::begin(fs, &dir.store())?;
+        let mut received = ReceivedDatabase::begin(fs, &dir.store())?;
         while let Some(piece) = receiver.blocking_recv() {
             match piece {
                 Piece::Chunk(chunk) => received.push(&chunk)?,
-                Piece::End => return received.finish().map(|loaded| Some(loaded.store)),
+                Piece::End => return received.finish(&announced).map(|loaded| Some(loaded.store)),
             }
         }
-        Ok::<_, CheckpointError>(None)
+        Ok::<_, ReceiveError>(None)
     });
     while let Some(chunk) = body.next_chunk().await.map_err(|error| error.to_string())? {
         // A writer that has ended says why below.
@@ -275,26 +289,4 @@ async fn receive(
     let written = writer.await.map_err(|error| error.to_string())?;
     let store = written.map_err(|error| error.to_string())?;
     store.ok_or_else(|| "the transfer was broken off".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use quoin_node::raft::{Body, ConfState, Index, Message, NodeId, Snapshot, SnapshotMeta, Term};
-
-    use super::check_announced;
-
-    /// A message that announced another entry than the state behind it contained went to
-    /// consensus, which asserts that they are the same, and so a peer could stop this member.
-    #[test]
-    fn a_state_is_refused_unless_it_is_the_announced_one() {
-        let conf = ConfState::default();
-        let meta = SnapshotMeta { index: Index(7), term: Term(2), conf };
-        let body = Body::Snapshot(Snapshot { meta, ..Snapshot::default() });
-        let message = Message { to: NodeId(1), from: NodeId(2), term: Term(3), body };
-        assert_eq!(check_announced(&message, (7, 2)), Ok(()));
-        assert!(check_announced(&message, (8, 2)).is_err());
-        assert!(check_announced(&message, (7, 1)).is_err());
-        let other = Message { body: Body::TimeoutNow, ..message };
-        assert!(check_announced(&other, (7, 2)).is_err());
-    }
 }

@@ -29,6 +29,7 @@
 
 mod export;
 mod import;
+mod receive;
 mod replay;
 mod rows;
 #[cfg(test)]
@@ -37,6 +38,7 @@ mod v2;
 
 pub use export::{DbExport, ExportError};
 pub use import::{DbImport, ImportError};
+pub use receive::{Announced, ReceiveError, ReceivedDatabase};
 pub use replay::MembershipReplay;
 pub use v2::SnapFile;
 

@@ -31,7 +31,10 @@ mod tree;
 mod view;
 mod watch;
 
-pub use bbolt::{DbExport, DbImport, ExportError, ImportError, MembershipReplay, SnapFile};
+pub use bbolt::{
+    Announced, DbExport, DbImport, ExportError, ImportError, MembershipReplay, ReceiveError,
+    ReceivedDatabase, SnapFile,
+};
 pub use check::{
     MAX_TXN_DEPTH, check_delete, check_put, check_range, check_range_stream, check_txn,
     is_txn_readonly, is_txn_serializable,

@@ -104,10 +104,14 @@ impl DbImport {
         self.has_storage_version && self.term == Some(term)
     }
 
-    /// Term of the last entry applied and who voted then, as an export has them; none if an etcd
-    /// before 3.5 wrote the file.
-    pub fn position(&self) -> Option<(u64, &ConfState)> {
-        self.term.zip(self.conf.as_ref())
+    /// Term of the last entry applied; none if an etcd before 3.5 wrote the file.
+    pub fn term(&self) -> Option<u64> {
+        self.term
+    }
+
+    /// Who voted and who learned, as the file has it. After a restored backup that is wrong.
+    pub fn conf(&self) -> Option<&ConfState> {
+        self.conf.as_ref()
     }
 
     /// The members as the file has them.

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -9,9 +10,12 @@ use quoin_api::snappb;
 use quoin_bolt::{Db, Layout, WriteError};
 use quoin_vfs::{FileSystem, MemFs};
 
-use super::{BUCKETS, DbImport, ImportError, MembershipReplay, SnapFile};
+use super::{
+    Announced, BUCKETS, DbImport, ImportError, MembershipReplay, ReceiveError, ReceivedDatabase,
+    SnapFile,
+};
 use crate::checkpoint::tests::{check_same, full_store};
-use crate::{Checkpoint, ConfState, Downgrade, EntryData, Member, Membership, Store};
+use crate::{Checkpoint, ConfState, Downgrade, EntryData, Loaded, Member, Membership, Store};
 
 type Rows = BTreeMap<(String, Vec<u8>), Vec<u8>>;
 
@@ -38,6 +42,10 @@ fn file(bytes: &[u8]) -> MemFs {
 }
 
 fn import(rows: &Rows) -> Result<DbImport, ImportError> {
+    DbImport::read(&file(&encode(rows)), path())
+}
+
+fn encode(rows: &Rows) -> Vec<u8> {
     let names: Vec<&str> = BUCKETS.to_vec();
     let lengths = rows.iter().map(|((bucket, key), value)| Ok((bucket, key.len(), value.len())));
     let layout = Layout::of::<_, WriteError>(&names, lengths).unwrap();
@@ -45,7 +53,7 @@ fn import(rows: &Rows) -> Result<DbImport, ImportError> {
         Ok((bucket, Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)))
     });
     let bytes = layout.write::<_, WriteError>(pairs).collect::<Result<Vec<Bytes>, _>>();
-    DbImport::read(&file(&bytes.unwrap().concat()), path())
+    bytes.unwrap().concat()
 }
 
 fn rows_of(bytes: &[u8]) -> Rows {
@@ -74,7 +82,7 @@ fn full_rows() -> Rows {
 fn comes_back_as_it_was_written() {
     let mut store = full_store();
     let import = DbImport::read(&file(&bytes_of(&store.checkpoint(conf()))), path()).unwrap();
-    assert_eq!(import.position(), Some((2, &conf())));
+    assert_eq!((import.term(), import.conf()), (Some(2), Some(&conf())));
     assert!(!import.is_empty());
     assert!(import.knows_members(2) && !import.knows_members(3));
     let loaded = import.into_loaded(2);
@@ -88,7 +96,7 @@ fn a_store_before_the_first_entry_is_empty() {
     let import = DbImport::read(&file(&bytes_of(&Store::new().checkpoint(conf()))), path());
     let import = import.unwrap();
     assert!(import.is_empty());
-    assert_eq!((import.index(), import.position()), (0, None));
+    assert_eq!((import.index(), import.term()), (0, None));
 }
 
 /// The rows as etcd 3.7 has them in its file after the same entries.
@@ -261,6 +269,59 @@ fn the_ring_of_events_has_all_its_slots() {
     let queue = &store["WatcherHub"]["EventHistory"]["Queue"];
     assert_eq!(queue["Events"].as_array().unwrap().len(), 1000);
     assert_eq!(queue["Capacity"], 1000);
+}
+
+fn receive(bytes: &[u8], announced: &Announced) -> Result<(MemFs, Loaded), ReceiveError> {
+    let (fs, dir) = (MemFs::new(), Path::new("store"));
+    fs.create_dir_all(dir).unwrap();
+    let mut received = ReceivedDatabase::begin(Arc::new(fs.clone()), dir)?;
+    bytes.chunks(1000).try_for_each(|chunk| received.push(chunk))?;
+    let outcome = received.finish(announced);
+    let names = fs.list(dir).unwrap();
+    assert_eq!(names.len(), usize::from(outcome.is_ok()), "nothing else is left: {names:?}");
+    outcome.map(|loaded| (fs, loaded))
+}
+
+/// A message that announced another entry than the state behind it contained went to consensus,
+/// which asserts that they are the same, and so a peer could stop this member.
+#[test]
+fn a_database_from_another_member_becomes_a_checkpoint() {
+    let mut store = full_store();
+    let bytes = bytes_of(&store.checkpoint(conf()));
+    let (index, term) = store.applied();
+    let announced = Announced { index, term, conf: conf(), v2_store: Bytes::new() };
+    let (fs, received) = receive(&bytes, &announced).unwrap();
+    let newest = Checkpoint::load_newest(&fs, Path::new("store")).unwrap().unwrap();
+    for loaded in [received, newest] {
+        assert_eq!((loaded.index, loaded.term, loaded.conf), (index, term, conf()));
+        check_same(&loaded.store.view(), &store.view());
+    }
+    for other in [
+        Announced { index: index + 1, ..announced.clone() },
+        Announced { term: term + 1, ..announced.clone() },
+    ] {
+        let Err(error) = receive(&bytes, &other) else { panic!("{other:?} was taken") };
+        assert!(matches!(error, ReceiveError::Other { .. }), "{error}");
+    }
+    let Err(error) = receive(&bytes[..bytes.len() - 1], &announced) else { panic!("was taken") };
+    assert!(error.to_string().contains("is cut off"), "{error}");
+}
+
+/// Before 3.6 the members of the database may be wrong, and those in the message count.
+#[test]
+fn members_of_an_older_leader_come_with_the_message() {
+    let mut rows = full_rows();
+    rows.remove(&row("meta", "storageVersion"));
+    let bytes = encode(&rows);
+    let (index, term) = full_store().applied();
+    let v2_store = Bytes::from(V2_STORE);
+    let announced = Announced { index, term, conf: conf(), v2_store };
+    let (_, loaded) = receive(&bytes, &announced).unwrap();
+    let members = loaded.store.membership().conf();
+    assert_eq!((members.voters, members.learners), (vec![0x6591_da63_e38e_4ef6], vec![10]));
+    let damaged = Announced { v2_store: Bytes::from_static(b"{"), ..announced };
+    let Err(error) = receive(&bytes, &damaged) else { panic!("was taken") };
+    assert!(matches!(error, ReceiveError::Members(_)), "{error}");
 }
 
 #[test]

@@ -3,7 +3,8 @@
 //! nothing names any more goes.
 //!
 //! Until the index has its name, the older checkpoint and its segments are untouched. A job that
-//! fails before leaves files that nothing names, and tries to remove them.
+//! fails before leaves files that nothing names, and tries to remove them. One job at a time has the
+//! lock of the directory: the state that a leader sent is written by another thread.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -37,6 +38,9 @@ pub(super) fn write(
     options: &WriteOptions,
     pace: &mut dyn FnMut(usize),
 ) -> Result<Written, CheckpointError> {
+    // Two at once would give the same numbers to their segments: one of them must fail.
+    let lock = fs.lock(dir);
+    let _lock = lock.map_err(|source| CheckpointError::Io { path: dir.to_owned(), source })?;
     let next = files::next_segment(fs, dir)?.max(checkpoint.files.next);
     let begun = next;
     let full = options.segment_bytes.clamp(1, u64::from(u32::MAX));

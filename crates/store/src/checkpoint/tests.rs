@@ -278,3 +278,24 @@ fn a_later_format_is_refused_by_name() {
     replace(&fs, &CheckpointId { index: 1 }.path(Path::new(DIR)), &block);
     assert!(matches!(load_newest(&fs), Err(CheckpointError::Version { version: 3, .. })));
 }
+
+/// The state that a leader sent was written while the job of a checkpoint ran. Both took the next
+/// free number for a segment, and one wrote over the records of the other.
+#[test]
+fn two_jobs_never_share_the_directory() {
+    let fs = new_fs();
+    let mut store = full_store();
+    let mut other = full_store();
+    put(&mut other, "other", b"v", 0);
+    let (checkpoint, other) = (store.checkpoint(conf()), other.checkpoint(conf()));
+    let mut refused = 0;
+    let written =
+        checkpoint.write_paced(&fs, Path::new(DIR), &WriteOptions::default(), &mut |_| {
+            refused += usize::from(other.write(&fs, Path::new(DIR)).is_err());
+        });
+    assert!(written.is_ok() && refused > 0);
+    let loaded = load_newest(&fs).unwrap().unwrap();
+    check_loaded(&loaded, &store);
+    other.write(&fs, Path::new(DIR)).unwrap();
+    assert_eq!(load_newest(&fs).unwrap().unwrap().index, other.id().index);
+}
