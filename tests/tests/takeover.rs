@@ -7,14 +7,14 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::slice::from_ref;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quoin_api::etcdserverpb::HashKvRequest;
 use quoin_tests::cluster::Member;
 use quoin_tests::compare::Session;
 use quoin_tests::ctl::Etcdctl;
 use quoin_tests::generate::Generator;
-use quoin_tests::programs;
+use quoin_tests::programs::{self, Version};
 use quoin_tests::rng::Rng;
 use quoin_tests::rpc;
 use quoin_tests::server::{START_TIMEOUT, Server};
@@ -195,4 +195,95 @@ fn a_database_that_is_cut_off_is_refused_and_kept() {
     // The same directory starts as soon as the file is whole again.
     std::fs::write(&database, &bytes).expect("the database is ours");
     let _server = start(&programs::subject_etcd(), &member, &dir);
+}
+
+/// A member of a cluster whose members forget their log soon, so that who lags needs the state.
+fn forgetful(program: &Path, member: &Member, dir: &TempDir) -> Server {
+    let launch = member.launch(program, dir.path());
+    let settings = "snapshot-count: 20\nsnapshot-catchup-entries: 5\n";
+    let text = format!("{}{settings}", member.yaml());
+    std::fs::write(&launch.args[1], text).expect("the file is ours");
+    Server::spawn(&launch)
+}
+
+fn put_many(ctl: &Etcdctl, prefix: &str) {
+    // More than a member keeps of its log at the least.
+    for number in 0..160 {
+        ctl.ok(&["put", &format!("{prefix}{}", number % 30), &number.to_string()]);
+    }
+}
+
+/// Waits until all members are at the same revision, and compares their hashes.
+fn check_same_hash(members: &[Member]) {
+    let deadline = Instant::now() + START_TIMEOUT;
+    loop {
+        let hashes: Vec<(u32, i64)> = members.iter().map(hash).collect();
+        if hashes.iter().all(|hash| hash.1 == hashes[0].1) {
+            assert!(hashes.iter().all(|hash| hash.0 == hashes[0].0), "{hashes:?}");
+            return;
+        }
+        assert!(Instant::now() < deadline, "the members stay apart: {hashes:?}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// One member of a cluster of etcd is moved. It lags and is sent the state by an etcd; then it
+/// leads, and sends the state to an etcd that lags. etcd 3.4 has no part in it: it dies of the
+/// requests by which members of 3.5 and later say who they are.
+#[test]
+fn members_of_both_catch_up_from_each_other() {
+    let (reference, subject) = (programs::reference_etcd(), programs::subject_etcd());
+    let version = programs::etcd_version(&reference);
+    if version < (Version { major: 3, minor: 6 }) {
+        println!("skipped: the reference is {version:?}");
+        return;
+    }
+    let dir = TempDir::new("mixed");
+    let mut members: Vec<Member> =
+        ["m1", "m2", "m3"].map(|name| Member::alone(dir.path(), name)).into();
+    let everyone: Vec<String> = members.iter().map(|m| m.initial_cluster.clone()).collect();
+    members.iter_mut().for_each(|member| member.initial_cluster = everyone.join(","));
+    let ready = |server: &mut Server| {
+        server.wait_ready(START_TIMEOUT).unwrap_or_else(|error| panic!("{error}"));
+    };
+    let urls: Vec<String> = members.iter().map(|member| member.client_url.clone()).collect();
+    let ctl = |of: &[usize]| {
+        let urls: Vec<String> = of.iter().map(|&member| urls[member].clone()).collect();
+        Etcdctl::new(&programs::reference_etcdctl(), &urls)
+    };
+    let mut servers: Vec<Server> =
+        members.iter().map(|member| forgetful(&reference, member, &dir)).collect();
+    servers.iter_mut().for_each(ready);
+    put_many(&ctl(&[0]), "a");
+    servers[2].kill();
+    servers[2] = forgetful(&subject, &members[2], &dir);
+    ready(&mut servers[2]);
+    check_same_hash(&members);
+
+    servers[2].kill();
+    put_many(&ctl(&[0]), "b");
+    servers[2] = forgetful(&subject, &members[2], &dir);
+    servers[2]
+        .wait_log("received and saved database snapshot", START_TIMEOUT)
+        .unwrap_or_else(|error| panic!("{error}"));
+    ready(&mut servers[2]);
+    check_same_hash(&members);
+
+    let list = ctl(&[0]).ok(&["member", "list"]);
+    let line = list.lines().find(|line| line.contains(", m3,")).expect("m3 is a member");
+    let id = line.split(',').next().expect("a line begins with the ID");
+    ctl(&[0, 1, 2]).ok(&["move-leader", id]);
+    servers[1].kill();
+    put_many(&ctl(&[0, 2]), "c");
+    servers[1] = forgetful(&reference, &members[1], &dir);
+    servers[2]
+        .wait_log("sent database snapshot", START_TIMEOUT)
+        .unwrap_or_else(|error| panic!("{error}"));
+    ready(&mut servers[1]);
+    check_same_hash(&members);
+    // What was sent must also carry a restart.
+    servers[1].kill();
+    servers[1] = forgetful(&reference, &members[1], &dir);
+    ready(&mut servers[1]);
+    check_same_hash(&members);
 }
