@@ -521,8 +521,8 @@ impl<W> Node<W> {
         }
     }
 
-    /// A snapshot message leaves without data. It takes the state as of now, which is never older
-    /// than what Raft asked for.
+    /// A snapshot message takes the state as of now, which is never older than what Raft asked for.
+    /// Its data are the members, which etcd before 3.8 wants to read, and etcd 3.5 believes.
     fn send(&mut self, message: Message, turn: &mut Turn<W>) {
         let Body::Snapshot(_) = &message.body else {
             turn.messages.push(message);
@@ -531,8 +531,9 @@ impl<W> Node<W> {
         let (index, term) = self.store.applied();
         let meta =
             SnapshotMeta { index: Index(index), term: Term(term), conf: self.raft.conf().clone() };
-        let body = Body::Snapshot(Snapshot { meta: meta.clone(), data: Bytes::new() });
         let checkpoint = self.checkpoint_at(&meta);
+        let data = Bytes::from(checkpoint.snap_file().membership.to_v2_store());
+        let body = Body::Snapshot(Snapshot { meta, data });
         turn.events.push(Event::SendSnapshot(Message { body, ..message }, checkpoint));
     }
 

@@ -9,6 +9,7 @@ use quoin_raft::{
     Body, ConfChange, ConfChangeKind, ConfState, Entry, EntryKind, HardState, Index, Message,
     NodeId, Rejection, Snapshot, SnapshotMeta, Term,
 };
+use quoin_store::Announced;
 use raftpb::MessageType as Type;
 use thiserror::Error;
 
@@ -203,6 +204,16 @@ fn decode_payload(wire: raftpb::Entry) -> Result<(EntryKind, Bytes), WireError> 
         raftpb::EntryType::EntryConfChangeV2 => EntryKind::ConfChangeV2,
     };
     Ok((kind, wire.data))
+}
+
+/// Returns what a message with a state says about the state behind it.
+#[must_use]
+pub fn announced(snapshot: &Snapshot) -> Announced {
+    let Snapshot { meta: SnapshotMeta { index, term, conf }, data } = snapshot;
+    let ids = |nodes: &[NodeId]| nodes.iter().map(|node| node.0).collect();
+    let (voters, learners) = (ids(&conf.voters), ids(&conf.learners));
+    let conf = quoin_store::ConfState { voters, learners };
+    Announced { index: index.0, term: term.0, conf, v2_store: data.clone() }
 }
 
 fn encode_snapshot(snapshot: Snapshot) -> raftpb::Snapshot {

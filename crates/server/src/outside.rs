@@ -11,9 +11,9 @@ use quoin_api::error::Error;
 use quoin_api::etcdserverpb::LeaseTimeToLiveResponse;
 use quoin_api::raftpb;
 use quoin_node::DataDir;
-use quoin_node::raft::{Body, Message, NodeId, Snapshot};
+use quoin_node::raft::{Body, Message, NodeId};
 use quoin_node::wire;
-use quoin_store::{Announced, Checkpoint, ConfState, ReceiveError, ReceivedDatabase, Store};
+use quoin_store::{Announced, Checkpoint, ReceiveError, ReceivedDatabase, Store};
 use quoin_vfs::FileSystem;
 use serde::Serialize;
 use tokio::runtime::Handle;
@@ -76,13 +76,9 @@ impl Outside for Peers {
         }
     }
 
-    fn send_snapshot(&self, mut message: Message, checkpoint: Checkpoint) {
+    fn send_snapshot(&self, message: Message, checkpoint: Checkpoint) {
         let Some(transport) = self.transport() else { return };
         let to = message.to.0;
-        if let Body::Snapshot(snapshot) = &mut message.body {
-            // etcd before 3.8 wants to read it, and etcd 3.5 believes it.
-            snapshot.data = Bytes::from(checkpoint.snap_file().membership.to_v2_store());
-        }
         let (member, runtime) = (Arc::clone(&self.member), self.runtime.clone());
         self.runtime.spawn_blocking(move || {
             // The receiver gives up when it hears nothing, so the transfer begins only when the
@@ -176,7 +172,11 @@ impl Inbound for Peers {
         Box::pin(async move {
             let permit = permit.map_err(|_| "another snapshot is being received".to_owned())?;
             let message = wire::decode(header).map_err(|error| error.to_string())?;
-            let store = receive(fs, dir, body, (announced(&message)?, permit)).await?;
+            let Body::Snapshot(snapshot) = &message.body else {
+                return Err("a state without a snapshot message".to_owned());
+            };
+            let announced = wire::announced(snapshot);
+            let store = receive(fs, dir, body, (announced, permit)).await?;
             let input = Input::Snapshot(message, Box::new(store));
             member.input(input).map_err(|error| error.to_string())
         })
@@ -239,16 +239,6 @@ fn report_snapshot(runtime: &Handle, member: Arc<Member>, peer: u64, ok: bool) {
             tokio::time::sleep(REPORT_PAUSE).await;
         }
     });
-}
-
-/// What a message says about the database behind it.
-fn announced(message: &Message) -> Result<Announced, String> {
-    let Body::Snapshot(Snapshot { meta, data }) = &message.body else {
-        return Err("a state without a snapshot message".to_owned());
-    };
-    let ids = |nodes: &[NodeId]| nodes.iter().map(|node| node.0).collect();
-    let conf = ConfState { voters: ids(&meta.conf.voters), learners: ids(&meta.conf.learners) };
-    Ok(Announced { index: meta.index.0, term: meta.term.0, conf, v2_store: data.clone() })
 }
 
 /// A piece of a snapshot that arrives.

@@ -10,7 +10,7 @@ use prost::Message as _;
 use quoin_api::raftpb;
 use quoin_node::wire;
 use quoin_raft::{Body, Message, NodeId};
-use quoin_store::{Checkpoint, CheckpointError, Loaded, ReceivedCheckpoint};
+use quoin_store::{Announced, Checkpoint, ExportError, Loaded, ReceiveError, ReceivedDatabase};
 use quoin_vfs::FileSystem;
 
 use super::{Happening, Inside, Note, Simulation, data_dir};
@@ -128,8 +128,9 @@ impl Simulation {
         let Some(to) = self.position(peer) else {
             return Err(format!("a state for {peer}, which is no member").into());
         };
-        let streamed: Result<Vec<Bytes>, _> = checkpoint.stream().collect();
-        let mut chunks = streamed.map_err(|error| Violation::from(error.to_string()))?;
+        let export = checkpoint.export().map_err(|error| error.to_string())?;
+        let chunks: Result<Vec<Bytes>, ExportError> = export.collect();
+        let mut chunks = chunks.map_err(|error| error.to_string())?;
         let (at, broken) = self.network.transfer(self.now);
         let bytes = chunks.iter().map(Bytes::len).sum();
         self.coverage.hit(Mark::SnapshotSent);
@@ -156,11 +157,12 @@ impl Simulation {
         }
         let disk = self.failing_disk(to);
         let message = read(header)?;
-        if let Body::Snapshot(snapshot) = &message.body {
-            // It may be durable even if the machine stops before that is said.
-            self.members[to].shadow.storing(snapshot.meta.id());
-        }
-        match store(Arc::new(disk.clone()), &chunks) {
+        let Body::Snapshot(snapshot) = &message.body else {
+            return Err("a state came with another message".to_owned().into());
+        };
+        // It may be durable even if the machine stops before that is said.
+        self.members[to].shadow.storing(snapshot.meta.id());
+        match store(Arc::new(disk.clone()), &chunks, &wire::announced(snapshot)) {
             Ok(_) if broken => Err("a state was accepted without its end".to_owned().into()),
             Ok(loaded) => {
                 self.note(Note::SnapshotStored { member: to, index: loaded.index });
@@ -211,11 +213,15 @@ impl Simulation {
     }
 }
 
-/// Writes a state to a file and loads it from there.
-fn store(disk: Arc<dyn FileSystem>, chunks: &[Bytes]) -> Result<Loaded, CheckpointError> {
-    let mut received = ReceivedCheckpoint::begin(disk, &data_dir().store())?;
+/// Writes a database to a file and makes a checkpoint of it.
+fn store(
+    disk: Arc<dyn FileSystem>,
+    chunks: &[Bytes],
+    announced: &Announced,
+) -> Result<Loaded, ReceiveError> {
+    let mut received = ReceivedDatabase::begin(disk, &data_dir().store())?;
     chunks.iter().try_for_each(|chunk| received.push(chunk))?;
-    received.finish()
+    received.finish(announced)
 }
 
 /// Drops the end of a stream, after so many thousandths of its bytes.

@@ -290,7 +290,7 @@ impl<'a> Source<'a> {
             let is_bare = bytes == record::encode_tombstone(&pair.key);
             let is_put = record::is_put_at(&bytes, &pair, revision.main);
             if !(if tombstone { is_bare } else { is_put }) {
-                return Err(self.bad(KEY, "a record of another revision"));
+                return Err(self.bad(KEY, "a record that cannot be of its revision"));
             }
             if revision <= last || revision.main == 0 {
                 return Err(self.bad(KEY, "a record out of order"));
@@ -363,6 +363,7 @@ fn read_row_key(key: &[u8]) -> Option<Change> {
     Some(Change { revision, tombstone })
 }
 
+/// Reads an ID in hexadecimal.
 pub(super) fn hex_id(text: &[u8]) -> Option<u64> {
     u64::from_str_radix(std::str::from_utf8(text).ok()?, 16).ok()
 }

@@ -3,6 +3,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::Index;
 use prost::Message as _;
 use quoin_api::etcdserverpb::{CompactionRequest, InternalRaftRequest, PutRequest};
 use quoin_api::raftpb::{self, ConfChange};
@@ -209,7 +212,15 @@ fn rows_that_etcd_does_not_write_are_refused() {
     check_refused("key", b"x", b"", "bucket \"key\": not a revision");
     check_refused("key", &revision_row(-1), b"", "not a revision");
     check_refused("key", &revision_row(i64::MAX), b"", "not a revision");
-    check_refused("key", &revision_row(7), b"\x0a\x01a\x18\x08", "another revision");
+    for record in [
+        &b"\x0a\x01a\x10\x07\x18\x08\x20\x01"[..],
+        b"\x0a\x01a\x10\x08\x18\x07\x20\x01",
+        b"\x0a\x01a\x18\x07\x20\x01",
+        b"\x0a\x01a\x10\x07\x18\x07",
+        b"\x10\x07\x18\x07\x20\x01",
+    ] {
+        check_refused("key", &revision_row(7), record, "cannot be of its revision");
+    }
     check_refused("key", &revision_row(7), b"\x18\x07\x0a\x01a", "not canonical");
     let mut twice = revision_row(5);
     twice.push(b't');
@@ -278,7 +289,8 @@ fn receive(bytes: &[u8], announced: &Announced) -> Result<(MemFs, Loaded), Recei
     bytes.chunks(1000).try_for_each(|chunk| received.push(chunk))?;
     let outcome = received.finish(announced);
     let names = fs.list(dir).unwrap();
-    assert_eq!(names.len(), usize::from(outcome.is_ok()), "nothing else is left: {names:?}");
+    // The checkpoint and the one segment that it names.
+    assert_eq!(names.len(), 2 * usize::from(outcome.is_ok()), "nothing else is left: {names:?}");
     outcome.map(|loaded| (fs, loaded))
 }
 
@@ -379,4 +391,27 @@ fn what_a_v2_store_has_is_not_lost() {
     let entry = Bytes::from(request.encode_to_vec());
     let error = replay.apply(6, EntryData::Normal(&entry)).unwrap_err();
     assert!(error.to_string().contains("v2 PUT /1/foo"), "{error}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Whatever the bytes, a file is read or refused, and one that is read can be gone on with.
+    #[test]
+    fn damaged_files(
+        flips in vec((any::<Index>(), any::<Index>(), any::<u8>()), 1..5),
+    ) {
+        let mut bytes = bytes_of(&full_store().checkpoint(conf()));
+        for (page, at, byte) in flips {
+            // Behind the metas, and where something stands.
+            let page = 2 + page.index(bytes.len() / 4096 - 2);
+            bytes[page * 4096 + at.index(300)] = byte;
+        }
+        if let Ok(import) = DbImport::read(&file(&bytes), path()) {
+            let mut store = import.into_loaded(2).store;
+            let put = Some(PutRequest { key: Bytes::from_static(b"a"), ..Default::default() });
+            apply(&mut store, &InternalRaftRequest { put, ..Default::default() });
+            store.view().hash_kv(0).unwrap();
+        }
+    }
 }
