@@ -1,13 +1,14 @@
 //! The rules that no fault may break, checked at every step.
 //!
 //! In reading order: `agreement` (leaders, votes, the one committed log), `shadow` (what a
-//! member's disk must hold), `states` (equal logs make equal states), `leases` (they end in time). Answers to clients are
-//! checked by `history`.
+//! member's disk must hold), `states` (equal logs make equal states), `leases` (they end in time),
+//! `watches` (nobody misses a change). Answers to clients are checked by `history`.
 
 pub(crate) mod agreement;
 pub(crate) mod leases;
 pub(crate) mod shadow;
 pub(crate) mod states;
+pub(crate) mod watches;
 
 use std::fmt;
 

@@ -125,6 +125,18 @@ marks! {
     LeaseCheckpointed,
     /// It was taken back, because the lease was renewed.
     LeaseCleared,
+    /// A watcher was told events.
+    WatchEvent,
+    /// A watcher went on elsewhere.
+    WatchResumed,
+    /// It went on at a member that did not have what it had seen.
+    WatchAhead,
+    /// A watcher fell behind because its client did not read.
+    WatchBehind,
+    /// A watcher was ended because compaction was faster.
+    WatchCompacted,
+    /// A client was told of progress.
+    WatchProgress,
 }
 
 /// How often each mark was met.

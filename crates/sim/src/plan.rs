@@ -26,6 +26,8 @@ pub enum Sabotage {
     StaleView,
     /// Renewals are answered and not made.
     PhantomRenewal,
+    /// Responses to watchers get lost.
+    LostEvents,
 }
 
 impl Sabotage {
@@ -39,6 +41,7 @@ impl Sabotage {
         Self::DuplicateProposal,
         Self::StaleView,
         Self::PhantomRenewal,
+        Self::LostEvents,
     ];
 }
 
@@ -174,7 +177,8 @@ impl Plan {
             | Sabotage::SkipEntry
             | Sabotage::UnconfirmedRead
             | Sabotage::StaleView
-            | Sabotage::PhantomRenewal => {}
+            | Sabotage::PhantomRenewal
+            | Sabotage::LostEvents => {}
         }
         self
     }

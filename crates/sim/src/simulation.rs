@@ -34,6 +34,7 @@ use crate::check::agreement::Agreement;
 use crate::check::leases::Leases;
 use crate::check::shadow::Shadow;
 use crate::check::states::States;
+use crate::check::watches::Watches;
 use crate::check::{Checked, Violation};
 use crate::coverage::Coverage;
 use crate::history::History;
@@ -182,6 +183,7 @@ pub struct Simulation {
     agreement: Agreement,
     states: States,
     leases: Leases,
+    watches: Watches,
     history: History,
     coverage: Coverage,
     trace: Trace<Note>,
@@ -224,6 +226,7 @@ impl Simulation {
             agreement: Agreement::default(),
             states: States::default(),
             leases: Leases::new(plan.limits.drift),
+            watches: Watches::new(seed),
             history: History::new(),
             coverage: Coverage::default(),
             trace: Trace::new(plan.print),

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use quoin_node::{Event, Status, Turn};
 use quoin_raft::{EntryId, Index, StepError};
+use quoin_store::View;
 
 use super::{Inside, Note, Simulation};
+use crate::check::watches::Scene;
 use crate::check::{Checked, Violation, ensure};
 use crate::coverage::Mark;
 use crate::member::{Input, Process};
@@ -107,7 +109,7 @@ impl Simulation {
     }
 
     fn carry_out(&mut self, member: usize, turn: Turn<u64>) -> Checked {
-        let Turn { messages, log, passed: _, view, answers, events, idle: _ } = turn;
+        let Turn { messages, log, passed, view, answers, events, idle: _ } = turn;
         let id = self.members[member].id;
         for entry in &log.entries {
             self.agreement.writes(id, entry)?;
@@ -131,7 +133,7 @@ impl Simulation {
             }
         }
         if let Some(view) = view {
-            self.publish(member, view)?;
+            self.publish(member, passed, view)?;
         }
         self.note_turn(member);
         for (request, answer) in answers {
@@ -150,7 +152,7 @@ impl Simulation {
     }
 
     /// Publishes a view, and checks that it is the state that everybody has after that entry.
-    fn publish(&mut self, member: usize, view: quoin_store::View) -> Checked {
+    fn publish(&mut self, member: usize, passed: Vec<View>, view: View) -> Checked {
         let (id, applied) = (self.members[member].id, view.applied().0);
         let durable = self.members[member].shadow.durable().last().index;
         let unchecked = self.plan.only_consequences;
@@ -161,6 +163,11 @@ impl Simulation {
         })?;
         let before = process.view.clone();
         self.states.shown(id, &view, Some(&before), self.history.model())?;
+        let life = (member, self.members[member].life);
+        let lossy = self.plan.sabotage == Some(Sabotage::LostEvents);
+        let (model, coverage) = (self.history.model(), &mut self.coverage);
+        let mut scene = Scene { model, coverage, lossy };
+        self.watches.published(life, passed, &view, &mut scene)?;
         let stale = self.plan.sabotage == Some(Sabotage::StaleView) && self.rng.chance(300);
         if !stale {
             self.process(member).view = view;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use super::clients::read_everything;
 use super::{Happening, Note, Simulation, TICK};
 use crate::check::states::describe;
+use crate::check::watches::Scene;
 use crate::check::{Checked, ensure};
 use crate::queue::{MS, Time};
 
@@ -62,6 +63,7 @@ impl Simulation {
             self.probe_member(member);
         }
         if self.is_well()? {
+            self.finish_watches()?;
             self.well = true;
             self.note(Note::Well);
             return Ok(());
@@ -128,6 +130,18 @@ impl Simulation {
             format!("equal logs made different states: {states:#?}")
         })?;
         Ok(true)
+    }
+
+    /// In the end every watcher has been told everything.
+    fn finish_watches(&mut self) -> Checked {
+        for (position, member) in self.members.iter().enumerate() {
+            let Some(process) = &member.process else { continue };
+            let view = process.node.store().view();
+            let (model, coverage) = (self.history.model(), &mut self.coverage);
+            let mut scene = Scene { model, coverage, lossy: false };
+            self.watches.finish((position, member.life), &view, &mut scene)?;
+        }
+        Ok(())
     }
 
     fn diagnosis(&self) -> String {
