@@ -9,7 +9,7 @@
 //! Reading order: [`http2`] (the protocol, without sockets), [`workload`] (what is sent),
 //! [`load`] (sockets and the loop), [`histogram`] and [`report`] (what is said about it),
 //! [`call`] and [`process`] (what a comparison needs around a load), [`compare`] (two servers in
-//! turn), [`expire`] (leases that end at once).
+//! turn), [`expire`] (leases that end at once), [`watch`] (watchers beside a load).
 //!
 //! Not here: correctness. The answers are counted by status, not read.
 
@@ -21,6 +21,7 @@ pub mod http2;
 pub mod load;
 pub mod process;
 pub mod report;
+pub mod watch;
 pub mod workload;
 
 use std::fmt;

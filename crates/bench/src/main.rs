@@ -10,6 +10,7 @@ use quoin_bench::Error;
 use quoin_bench::compare::{self, Load};
 use quoin_bench::expire;
 use quoin_bench::load::{self, Extent};
+use quoin_bench::watch;
 use quoin_bench::workload::{Keys, MAX_KEYS, Mode};
 
 /// Bounds that keep a slip of the finger from becoming an attack.
@@ -20,12 +21,15 @@ const MAX_REQUESTS: u64 = 1_000_000_000;
 const MAX_VALUE: u64 = 16 << 20;
 const MAX_ROUNDS: u64 = 25;
 const MAX_MEMBERS: u64 = 7;
+/// Silence after which no more events are expected.
+const DRAIN: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let matches = command().get_matches();
     let outcome = match matches.subcommand() {
         Some(("compare", arguments)) => run_comparison(arguments),
         Some(("expire", arguments)) => run_expiry(arguments),
+        Some(("watch", arguments)) => run_watch(arguments),
         Some((name, arguments)) => run_load(name, arguments),
         None => Err(Error::Usage("no command".to_owned())),
     };
@@ -51,6 +55,7 @@ fn command() -> Command {
                 .arg(serializable())
                 .arg(number("limit", "500", 1, u64::from(u32::MAX), "keys in a page")),
         )
+        .subcommand(watch_command())
         .subcommand(compare_command())
         .subcommand(expire_command())
 }
@@ -73,6 +78,13 @@ fn expire_command() -> Command {
         .arg(number("value-size", "256", 0, MAX_VALUE, "bytes of each value"))
         .arg(directory.help("where data directories are made [default: the system's]"))
         .arg(flag("json", "print the outcomes for programs"))
+}
+
+fn watch_command() -> Command {
+    load_command("watch", "write random keys while watchers follow all keys")
+        .arg(number("watch-streams", "10", 1, MAX_CONNECTIONS, "watch streams"))
+        .arg(number("watchers", "100", 1, MAX_STREAMS, "watchers on each stream"))
+        .arg(number("from-revision", "0", 0, MAX_REQUESTS, "where they begin; 0 is now"))
 }
 
 fn load_command(name: &'static str, about: &'static str) -> Command {
@@ -201,6 +213,28 @@ fn run_load(name: &str, arguments: &ArgMatches) -> Result<ExitCode, Error> {
         println!("{report}");
     }
     let is_good = report.is_complete && report.failed() == 0;
+    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn run_watch(arguments: &ArgMatches) -> Result<ExitCode, Error> {
+    let load = load_options("put", arguments)?;
+    let options = watch::Options {
+        streams: count(arguments, "watch-streams"),
+        watchers: count(arguments, "watchers"),
+        from_revision: i64::try_from(value::<u64>(arguments, "from-revision"))
+            .expect("the argument is bounded"),
+        drain: DRAIN,
+    };
+    let outcome = watch::run(&options, &load)?;
+    let (seconds, writes) = (outcome.elapsed.as_secs_f64(), &outcome.writes);
+    println!("{writes}");
+    println!(
+        "{} events in {seconds:.2} s, {:.0} a second; {} before the last write was answered",
+        outcome.events,
+        outcome.events as f64 / seconds,
+        outcome.during,
+    );
+    let is_good = writes.is_complete && writes.failed() == 0;
     Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -227,6 +227,16 @@ impl Connection {
         Ok(())
     }
 
+    /// Shows the bodies of all calls that are open, as far as they have arrived. What is removed
+    /// from one is not in the answer.
+    pub fn take_bodies(&mut self, mut each: impl FnMut(&mut Vec<u8>)) {
+        for id in self.streams.open_above(0) {
+            if let Some(stream) = self.streams.find(id) {
+                each(&mut stream.body);
+            }
+        }
+    }
+
     /// Ends all calls that are still open, because the connection is gone.
     pub fn abandon(&mut self, now_ns: u64, answers: &mut Vec<Answer>) {
         self.going_away = true;
