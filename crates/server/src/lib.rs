@@ -1,9 +1,10 @@
 //! The etcd process: configuration, gRPC, HTTP, peer transport, threads.
 //!
 //! In reading order: [`config`] and [`log`] (what the operator says and sees), [`boot`] (the way
-//! up and down), `driver` (the threads), `member` (the member as network tasks see it), `lease`,
-//! `serve`, `grpc` and `http` (the client port), `quota` and `compactor` (how much is kept), `peer`
-//! and `outside` (the other members), `publish` (what a member says about itself), [`version`].
+//! up and down), `driver` (the threads), `member` (the member as network tasks see it), `bell`
+//! (how they learn of a new view), `lease`, `serve`, `grpc` and `http` (the client port), `quota`
+//! and `compactor` (how much is kept), `peer` and `outside` (the other members), `publish` (what a
+//! member says about itself), [`version`].
 //!
 //! Not here: consensus, replicated state, file formats.
 
