@@ -38,8 +38,11 @@ fn random_requests_get_equal_replies() {
     let version = programs::etcd_version(&reference);
     let dir = TempDir::new("differential");
     let member = Member::alone(dir.path(), "twin");
-    let (_reference, reference) = start(&reference, &member, &dir, "reference");
-    let (mut process, subject) = start(&programs::subject_etcd(), &member, &dir, "subject");
+    let (_reference, reference) = start(&reference, &member, &dir, "reference", &[]);
+    // Its checkpoints come often, and all values that they have put into files are read from there.
+    let files = ["--snapshot-count=100", "--memory-budget-bytes=0"];
+    let subject = programs::subject_etcd();
+    let (mut process, subject) = start(&subject, &member, &dir, "subject", &files);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime of one thread");
     let started = Instant::now();
@@ -73,7 +76,13 @@ fn number_of_requests() -> u64 {
     }
 }
 
-fn start(program: &Path, twin: &Member, dir: &TempDir, role: &str) -> (Server, String) {
+fn start(
+    program: &Path,
+    twin: &Member,
+    dir: &TempDir,
+    role: &str,
+    args: &[&str],
+) -> (Server, String) {
     let home = dir.join(role);
     std::fs::create_dir(&home).expect("a new directory");
     let own = Member::alone(&home, "twin");
@@ -82,7 +91,7 @@ fn start(program: &Path, twin: &Member, dir: &TempDir, role: &str) -> (Server, S
         initial_cluster: twin.initial_cluster.clone(),
         ..own
     };
-    let server = Server::start(&member.launch(program, &home));
+    let server = Server::start(&member.launch(program, &home).args(args));
     (server.unwrap_or_else(|error| panic!("{role}: {error}")), member.client_url)
 }
 
