@@ -22,11 +22,9 @@ pub(super) fn list(fs: &dyn FileSystem, dir: &Path) -> Result<Vec<CheckpointId>,
     Ok(ids)
 }
 
-/// A number above those of all segments in a directory.
-pub(super) fn next_segment(fs: &dyn FileSystem, dir: &Path) -> Result<u64, CheckpointError> {
-    let names = names(fs, dir)?;
-    let last = names.iter().filter_map(|name| segment::parse(name)).max();
-    Ok(last.map_or(0, |last| last.saturating_add(1)))
+/// The numbers of the segments in a directory.
+pub(super) fn segments(fs: &dyn FileSystem, dir: &Path) -> Result<BTreeSet<u64>, CheckpointError> {
+    Ok(names(fs, dir)?.iter().filter_map(|name| segment::parse(name)).collect())
 }
 
 /// Where a checkpoint is until it is complete.

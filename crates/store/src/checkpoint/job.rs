@@ -41,11 +41,12 @@ pub(super) fn write(
     // Two at once would give the same numbers to their segments: one of them must fail.
     let lock = fs.lock(dir);
     let _lock = lock.map_err(|source| CheckpointError::Io { path: dir.to_owned(), source })?;
-    let next = files::next_segment(fs, dir)?.max(checkpoint.files.next);
+    let present = files::segments(fs, dir)?;
+    let next = present.last().map_or(0, |last| last.saturating_add(1)).max(checkpoint.files.next);
     let begun = next;
     let full = options.segment_bytes.clamp(1, u64::from(u32::MAX));
     let files = Files { listed: checkpoint.files.listed.clone(), next };
-    let mut job = Job { fs, dir, checkpoint, full, pace, files, writer: None };
+    let mut job = Job { fs, dir, checkpoint, full, pace, present, files, writer: None };
     let unfinished = files::unfinished(dir, checkpoint.id());
     let built = job.build(&unfinished);
     let Job { files, .. } = job;
@@ -78,6 +79,8 @@ struct Job<'a> {
     /// Bytes of a full segment.
     full: u64,
     pace: &'a mut dyn FnMut(usize),
+    /// The segments that are still there by name.
+    present: BTreeSet<u64>,
     /// What the checkpoint will name.
     files: Files,
     writer: Option<SegmentWriter>,
@@ -130,17 +133,20 @@ impl Job<'_> {
         Ok((HistoryView::of(links), moved))
     }
 
-    /// The segments to rewrite: those with the least that is needed, and short ones if there are
-    /// many.
+    /// The segments to rewrite: those whose file was removed, because a state of the leader was
+    /// written that the store did not take; those with the least that is needed; and short ones if
+    /// there are many.
     fn victims(&self) -> BTreeSet<u64> {
         let mut mostly_dead: Vec<_> =
             self.files.listed.iter().filter(|(_, listed)| is_mostly_dead(listed)).collect();
         mostly_dead.sort_by_key(|(_, listed)| listed.live);
         let mut copied = 0;
-        let mut victims = BTreeSet::new();
+        let numbers = self.files.listed.keys().copied();
+        let mut victims: BTreeSet<u64> =
+            numbers.filter(|number| !self.present.contains(number)).collect();
         for (number, listed) in mostly_dead {
             copied += listed.live;
-            if copied > COPIED_BYTES_MAX && !victims.is_empty() {
+            if copied > COPIED_BYTES_MAX && copied > listed.live {
                 break;
             }
             victims.insert(*number);

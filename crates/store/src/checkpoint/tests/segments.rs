@@ -326,6 +326,34 @@ fn no_damage_of_a_file_goes_unseen() {
     }
 }
 
+/// The state of a leader was written as the newest checkpoint, and with that the segments of the
+/// running store went; then consensus did not take that state. The next checkpoint of the running
+/// store named files that were gone, and the member could not start any more.
+#[test]
+fn segments_that_were_removed_are_written_anew() {
+    let fs = new_fs();
+    let mut store = full_store();
+    for n in 0..50 {
+        put(&mut store, &format!("key{n}"), b"v", 0);
+    }
+    write(&fs, &mut store).unwrap();
+    store.set_memory_budget(0);
+    let before = segments(&fs);
+    let mut refused = full_store();
+    for _ in 0..60 {
+        put(&mut refused, "a", b"of the leader", 0);
+    }
+    refused.checkpoint(conf()).write(&fs, Path::new(DIR)).unwrap();
+    assert!(segments(&fs).iter().all(|number| !before.contains(number)));
+    for n in 0..20 {
+        put(&mut store, &format!("key{n}"), b"w", 0);
+    }
+    write(&fs, &mut store).unwrap();
+    check_loaded(&load_newest(&fs).unwrap().unwrap(), &store);
+    let id = CheckpointId { index: store.applied().0 };
+    Checkpoint::scrub(&fs, Path::new(DIR), id, &mut |_| ()).unwrap();
+}
+
 /// Bytes of an index that are wrong although their checksum is right, as only an enemy makes them:
 /// they are refused, or what they say is believed, but nothing panics.
 #[test]
