@@ -213,6 +213,19 @@ fn put_many(ctl: &Etcdctl, prefix: &str) {
     }
 }
 
+/// The members of one cluster.
+fn three(dir: &TempDir) -> Vec<Member> {
+    let mut members: Vec<Member> =
+        ["m1", "m2", "m3"].map(|name| Member::alone(dir.path(), name)).into();
+    let everyone: Vec<String> = members.iter().map(|m| m.initial_cluster.clone()).collect();
+    members.iter_mut().for_each(|member| member.initial_cluster = everyone.join(","));
+    members
+}
+
+fn ready(server: &mut Server) {
+    server.wait_ready(START_TIMEOUT).unwrap_or_else(|error| panic!("{error}"));
+}
+
 /// Waits until all members are at the same revision, and compares their hashes.
 fn check_same_hash(members: &[Member]) {
     let deadline = Instant::now() + START_TIMEOUT;
@@ -239,13 +252,7 @@ fn members_of_both_catch_up_from_each_other() {
         return;
     }
     let dir = TempDir::new("mixed");
-    let mut members: Vec<Member> =
-        ["m1", "m2", "m3"].map(|name| Member::alone(dir.path(), name)).into();
-    let everyone: Vec<String> = members.iter().map(|m| m.initial_cluster.clone()).collect();
-    members.iter_mut().for_each(|member| member.initial_cluster = everyone.join(","));
-    let ready = |server: &mut Server| {
-        server.wait_ready(START_TIMEOUT).unwrap_or_else(|error| panic!("{error}"));
-    };
+    let members = three(&dir);
     let urls: Vec<String> = members.iter().map(|member| member.client_url.clone()).collect();
     let ctl = |of: &[usize]| {
         let urls: Vec<String> = of.iter().map(|&member| urls[member].clone()).collect();
@@ -285,5 +292,39 @@ fn members_of_both_catch_up_from_each_other() {
     servers[1].kill();
     servers[1] = forgetful(&reference, &members[1], &dir);
     ready(&mut servers[1]);
+    check_same_hash(&members);
+}
+
+/// Moving one member of a running cluster of etcd 3.4 stopped all the others: they do not know the
+/// request by which a member says who it is, and die of it.
+#[test]
+fn a_member_does_not_start_beside_an_etcd_that_would_die_of_it() {
+    let (reference, subject) = (programs::reference_etcd(), programs::subject_etcd());
+    let version = programs::etcd_version(&reference);
+    if version >= (Version { major: 3, minor: 5 }) {
+        println!("skipped: the reference is {version:?}");
+        return;
+    }
+    let dir = TempDir::new("older");
+    let members = three(&dir);
+    let start =
+        |program: &Path, member: &Member| Server::spawn(&member.launch(program, dir.path()));
+    let mut servers: Vec<Server> = members.iter().map(|member| start(&reference, member)).collect();
+    servers.iter_mut().for_each(ready);
+    let ctl = Etcdctl::new(&programs::reference_etcdctl(), from_ref(&members[0].client_url));
+    ctl.ok(&["put", "a", "1"]);
+    servers[2].kill();
+    servers[2] = start(&subject, &members[2]);
+    let status = servers[2].wait_exit(START_TIMEOUT);
+    let log = servers[2].log_tail();
+    assert_eq!(status.and_then(|status| status.code()), Some(1), "{log}");
+    assert!(log.contains("which dies of what newer members write"), "{log}");
+    ctl.ok(&["put", "a", "2"]);
+    check_same_hash(&members[..2]);
+    // Moved together, they go on.
+    servers[..2].iter_mut().for_each(Server::kill);
+    servers = members.iter().map(|member| start(&subject, member)).collect();
+    servers.iter_mut().for_each(ready);
+    assert_eq!(ctl.ok(&["get", "a"]), "a\n2\n");
     check_same_hash(&members);
 }

@@ -20,10 +20,32 @@ use crate::version;
 
 /// The version of a cluster whose members do not all answer yet, as in etcd.
 const OLDEST: ClusterVersion = ClusterVersion { major: 3, minor: 0, patch: 0 };
+/// The oldest etcd that understands what this release writes to the log.
+const OLDEST_BESIDE: ClusterVersion = ClusterVersion { major: 3, minor: 5, patch: 0 };
 /// How often the leader looks at the members' versions, as in etcd.
 const VERSION_POLL: Duration = Duration::from_secs(4);
 /// The pause after a failed attempt to publish.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// Returns why this member must not write to the log: another one runs an etcd that would die of
+/// it. A cluster whose version is later has no such member.
+pub(crate) async fn endangered(member: &Member) -> Option<String> {
+    let view = member.view();
+    if view.membership().version().is_some_and(|version| version >= OLDEST_BESIDE) {
+        return None;
+    }
+    for other in view.membership().members().filter(|other| other.id != member.id) {
+        let version = version_of(&other.peer_urls).await;
+        if let Some(version) = version.filter(|version| *version < OLDEST_BESIDE) {
+            return Some(format!(
+                "member {:x} runs etcd {}.{}, which dies of what newer members write to the log; \
+                 upgrade all members to etcd 3.5 first, or stop them all and move them together",
+                other.id, version.major, version.minor
+            ));
+        }
+    }
+    None
+}
 
 /// Publishes this member's name and client URLs; tries until it has succeeded.
 pub(crate) async fn attributes(member: &Member, name: &str, client_urls: &[String]) {
