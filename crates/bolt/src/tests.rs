@@ -89,7 +89,7 @@ fn check_branches(bytes: &[u8]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn what_is_written_is_read(content in content(), probe in prop::collection::vec(any::<u8>(), 0..3)) {
