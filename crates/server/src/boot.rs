@@ -239,7 +239,7 @@ impl Running {
         );
         let quota = Arc::new(Quota::new(config.quota_bytes()));
         quota.announce();
-        let services = Services { member, config, leases, quota };
+        let services = Services { member, config, leases, quota, room: Arc::default() };
         let serving = publish_and_serve(services, listeners.client);
         let mut serving = std::pin::pin!(serving);
         let mut network = None;

@@ -6,6 +6,7 @@
 pub(crate) mod call;
 mod cluster;
 mod kv;
+pub(crate) mod large;
 mod lease;
 mod maintenance;
 mod range_stream;
@@ -27,6 +28,7 @@ pub(crate) struct Services {
     pub(crate) member: Arc<Member>,
     pub(crate) config: Arc<Config>,
     pub(crate) quota: Arc<Quota>,
+    pub(crate) room: Arc<large::Room>,
     pub(crate) leases: Leases,
 }
 

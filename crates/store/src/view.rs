@@ -22,6 +22,9 @@ mod hash;
 
 pub use hash::{CompactionHash, HashKv};
 
+/// What a key without its value takes in an answer, about.
+const BYTES_PER_KEY_ONLY: usize = 64;
+
 /// The state after one entry. Cloning it copies pointers.
 #[derive(Clone)]
 pub struct View {
@@ -78,6 +81,24 @@ impl View {
     /// How many keys are live.
     pub fn keys(&self) -> usize {
         self.index.count().live
+    }
+
+    /// About how many bytes the answer to a range will have. It is found without looking at the
+    /// keys, so it is too large where keys have much history.
+    pub fn range_bytes(&self, request: &RangeRequest) -> usize {
+        let reader = self.reader();
+        let span = Span::new(&request.key, &request.range_end);
+        let keys = match request.count_only {
+            true => 0,
+            false => reader.count(span, self.revision),
+        };
+        let limit = usize::try_from(request.limit).ok().filter(|limit| *limit > 0);
+        let keys = limit.map_or(keys, |limit| keys.min(limit));
+        let bytes_per_key = match request.keys_only {
+            true => BYTES_PER_KEY_ONLY,
+            false => self.size / self.keys().max(1),
+        };
+        keys.saturating_mul(bytes_per_key)
     }
 
     /// Answers a range that was checked. Of the header only the revision is filled.

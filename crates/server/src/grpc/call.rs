@@ -24,6 +24,8 @@ use tonic::Status;
 use tonic::body::Body;
 use tower_service::Service;
 
+use super::large;
+
 /// The flag and the length before each message.
 pub(super) const PREFIX_BYTES: usize = 5;
 /// The highest flag: the message is compressed.
@@ -69,7 +71,8 @@ where
         Some(deadline) => within(deadline, answered).await,
         None => answered.await?,
     };
-    Ok(if is_unknown_method(&response) { unknown_method(path.path()) } else { response })
+    let is_unknown = is_unknown_method(&response);
+    Ok(large::pace(if is_unknown { unknown_method(path.path()) } else { response }))
 }
 
 /// Waits for an answer until the deadline. Whoever waits inside is dropped then; a proposal that

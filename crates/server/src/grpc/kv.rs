@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
+use prost::Message as _;
 use quoin_api::error::Error;
 use quoin_api::etcdserverpb::alarm_request::AlarmAction;
 use quoin_api::etcdserverpb::kv_server::Kv;
@@ -18,6 +19,7 @@ use quoin_store::{
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
+use super::large::Room;
 use super::range_stream::RangeChunks;
 use super::{Reply, Services};
 use crate::log;
@@ -34,7 +36,12 @@ impl Kv for Services {
         if !request.serializable {
             self.member.linearize().await?;
         }
-        let mut response = self.member.view().range(&request)?;
+        let view = self.member.view();
+        let bytes = view.range_bytes(&request);
+        if Room::is_large(bytes) {
+            return self.large_range(request, bytes).await;
+        }
+        let mut response = view.range(&request)?;
         self.member.fill(&mut response.header);
         Ok(Response::new(response))
     }
@@ -138,6 +145,20 @@ impl Services {
             }
         }
         Err(Error::NoSpace)
+    }
+
+    /// Answers a range of about so many bytes when there is room for it, off the thread that serves
+    /// connections: it may take long, and read files.
+    async fn large_range(&self, request: RangeRequest, bytes: usize) -> Reply<RangeResponse> {
+        let permit = self.room.enter(bytes).await?;
+        let view = self.member.view();
+        let made = tokio::task::spawn_blocking(move || view.range(&request)).await;
+        let mut response = made.map_err(|error| Status::internal(error.to_string()))??;
+        self.member.fill(&mut response.header);
+        let held = self.room.settle(permit, response.encoded_len());
+        let mut response = Response::new(response);
+        response.extensions_mut().insert(held);
+        Ok(response)
     }
 
     /// Fills the header of a response and sends it.
