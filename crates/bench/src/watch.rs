@@ -1,7 +1,7 @@
 //! Watchers beside a load: how many events reach them, and what they cost the writers.
 //!
 //! Each connection has one stream with many watchers of all keys, and a thread that reads it and
-//! counts events. The writers are a [`load`](crate::load) of their own.
+//! counts events. The writers are a [`load`] of their own.
 //!
 //! Not here: whether the events are right.
 

@@ -16,16 +16,15 @@ use super::{
     SCHEDULED_COMPACT, STORAGE_VERSION, TERM,
 };
 use crate::alarm::Alarms;
-use crate::checkpoint::{ConfState, Loaded};
+use crate::checkpoint::{ConfState, Loaded, Row, build_index};
 use crate::history::History;
-use crate::index::{Change, Index, KeyState};
+use crate::index::Change;
 use crate::kv::{FIRST_REVISION, Kv, NEVER_COMPACTED};
 use crate::lease::Leases;
 use crate::membership::{ClusterVersion, Downgrade, Membership, read_member};
 use crate::record;
 use crate::revision::Revision;
 use crate::store::Store;
-use crate::tree::{Builder, Entry};
 
 /// The newest minor version of etcd 3 whose files are understood.
 const NEWEST_MINOR: u64 = 7;
@@ -148,15 +147,6 @@ struct Meta {
     term: Option<u64>,
     conf: Option<ConfState>,
     compacted: i64,
-}
-
-/// What the index must know of a record.
-struct Row {
-    key: Bytes,
-    change: Change,
-    created: i64,
-    version: i64,
-    lease: i64,
 }
 
 /// The file that is being read.
@@ -366,22 +356,4 @@ fn read_row_key(key: &[u8]) -> Option<Change> {
 /// Reads an ID in hexadecimal.
 pub(super) fn hex_id(text: &[u8]) -> Option<u64> {
     u64::from_str_radix(std::str::from_utf8(text).ok()?, 16).ok()
-}
-
-/// Builds the index from the records in the order of the history.
-fn build_index(mut rows: Vec<Row>, leases: &mut Leases) -> Index {
-    rows.sort_by(|left, right| left.key.cmp(&right.key));
-    let mut builder = Builder::new();
-    for changes in rows.chunk_by(|left, right| left.key == right.key) {
-        let mut state = KeyState::default();
-        for Row { change, created, version, lease, .. } in changes {
-            state.restore(*change, *created, *version, *lease);
-        }
-        let key = &changes[0].key;
-        if state.is_live() && state.lease != 0 {
-            leases.attach(state.lease, key);
-        }
-        builder.push(key.to_vec(), state);
-    }
-    builder.finish()
 }

@@ -99,12 +99,12 @@ fn leases(content: &mut Content) -> Result<Leases, CheckpointError> {
 }
 
 /// What the index must know of a record.
-struct Row {
-    key: Bytes,
-    change: Change,
-    created: i64,
-    version: i64,
-    lease: i64,
+pub(crate) struct Row {
+    pub(crate) key: Bytes,
+    pub(crate) change: Change,
+    pub(crate) created: i64,
+    pub(crate) version: i64,
+    pub(crate) lease: i64,
 }
 
 fn records(content: &mut Content, newest: i64) -> Result<(History, Vec<Row>), CheckpointError> {
@@ -141,7 +141,7 @@ fn records(content: &mut Content, newest: i64) -> Result<(History, Vec<Row>), Ch
 }
 
 /// Builds the index from the records in the order of the history.
-fn build_index(mut rows: Vec<Row>, leases: &mut Leases) -> Index {
+pub(crate) fn build_index(mut rows: Vec<Row>, leases: &mut Leases) -> Index {
     rows.sort_by(|left, right| left.key.cmp(&right.key));
     let mut builder = Builder::new();
     for changes in rows.chunk_by(|left, right| left.key == right.key) {
