@@ -131,6 +131,12 @@ impl Member {
         self.progress.is_leader.load(Ordering::Relaxed)
     }
 
+    /// Returns true if this member only learns.
+    pub(crate) fn is_learner(&self) -> bool {
+        let view = self.view();
+        view.membership().member(self.id).is_some_and(|member| member.is_learner)
+    }
+
     /// Returns the committed and the applied index.
     pub(crate) fn indexes(&self) -> (u64, u64) {
         let commit = self.progress.commit.load(Ordering::Relaxed);

@@ -22,6 +22,7 @@ use tokio_stream::Stream;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::admission::{LEADERLESS_MAX, admit, requires_leader};
 use super::kv::unexpected;
 use super::{Reply, Services};
 use crate::member::Member;
@@ -30,10 +31,6 @@ use crate::quota::LEASE_COST;
 
 /// Renewals of one stream that are under way. The rest waits in the connection.
 const RENEWALS_PER_STREAM: usize = 64;
-/// The metadata by which a client says that it wants no answers from a member without a leader.
-const NEEDS_LEADER: &str = "hasleader";
-/// A stream that needs a leader ends after so many election timeouts without one, as in etcd.
-const ELECTIONS_WITHOUT_LEADER: u32 = 3;
 
 #[tonic::async_trait]
 impl Lease for Services {
@@ -74,7 +71,7 @@ impl Lease for Services {
         request: Request<Streaming<LeaseKeepAliveRequest>>,
     ) -> Reply<Self::LeaseKeepAliveStream> {
         self.check_lease_call(request.metadata())?;
-        let needs_leader = needs_leader(request.metadata());
+        let needs_leader = requires_leader(request.metadata().as_ref());
         let services = self.clone();
         let renewals = request.into_inner().map(move |request| {
             let services = services.clone();
@@ -136,25 +133,14 @@ impl Services {
 
     /// Refuses calls that a learner does not serve, or that need a leader that is not there.
     fn check_lease_call(&self, metadata: &MetadataMap) -> Result<(), Error> {
-        let view = self.member.view();
-        if view.membership().member(self.member.id).is_some_and(|member| member.is_learner) {
-            return Err(Error::NotSupportedForLearner);
-        }
-        if needs_leader(metadata) && self.member.leader() == 0 {
-            return Err(Error::NoLeader);
-        }
-        Ok(())
+        admit(&self.member, requires_leader(metadata.as_ref()))
     }
-}
-
-fn needs_leader(metadata: &MetadataMap) -> bool {
-    metadata.get(NEEDS_LEADER).is_some_and(|value| value == "true")
 }
 
 /// Ends when this member has known no leader for a while.
 async fn leader_lost(member: Arc<Member>, election: Duration) {
     let mut without = 0;
-    while without < ELECTIONS_WITHOUT_LEADER {
+    while without < LEADERLESS_MAX {
         tokio::time::sleep(election).await;
         without = if member.leader() == 0 { without + 1 } else { 0 };
     }

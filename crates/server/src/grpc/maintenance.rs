@@ -62,10 +62,7 @@ impl Maintenance for Services {
             raft_applied_index,
             errors,
             db_size_in_use: bytes,
-            is_learner: view
-                .membership()
-                .member(self.member.id)
-                .is_some_and(|member| member.is_learner),
+            is_learner: self.member.is_learner(),
             storage_version: view.membership().version().map(storage_version).unwrap_or_default(),
             db_size_quota: self.config.quota_bytes(),
             downgrade_info: Some(DowngradeInfo::default()),

@@ -23,6 +23,7 @@ use tokio::time::Sleep;
 use tonic::Status;
 use tonic::body::Body;
 
+use super::admission::requires_leader;
 use super::call;
 
 mod requests;
@@ -33,8 +34,6 @@ pub(crate) use shard::Shard;
 
 /// The only method of the service.
 const METHOD: &str = "/etcdserverpb.Watch/Watch";
-/// A client with this header wants its stream to end when the member has lost the leader.
-const REQUIRE_LEADER: &str = "hasleader";
 /// Requests taken from a stream before it is looked for responses.
 const REQUESTS_PER_TURN: usize = 64;
 
@@ -73,10 +72,6 @@ where
     let mut response = Response::new(Body::new(body));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     response
-}
-
-fn requires_leader(headers: &HeaderMap) -> bool {
-    headers.get(REQUIRE_LEADER).is_some_and(|value| value == "true")
 }
 
 /// One stream: requests in, responses out.

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 
 use crate::bell::Bell;
 use crate::config::Config;
+use crate::grpc::admission::{LEADERLESS_MAX, admit};
 use crate::member::Member;
 
 /// Bytes that a response may have beyond the largest request before it is fragmented, as in etcd.
@@ -26,8 +27,6 @@ const FRAGMENT_OVERHEAD_BYTES: usize = 512 << 10;
 const PROGRESS_PERIOD_DEFAULT: Duration = Duration::from_secs(600);
 /// The shortest time that can be configured.
 const PROGRESS_PERIOD_MIN: Duration = Duration::from_millis(100);
-/// Election timeouts without a leader after which streams that require one end.
-const LEADERLESS_MAX: u32 = 3;
 
 /// The watch streams of one thread.
 #[derive(Debug)]
@@ -120,20 +119,13 @@ impl Shard {
 
     /// Opens a stream, if this member may serve it.
     pub(super) fn open(&self, requires_leader: bool) -> Result<WatchStreamId, Error> {
-        let member = &self.member;
-        let view = member.view();
-        if view.membership().member(member.id).is_some_and(|member| member.is_learner) {
-            return Err(Error::NotSupportedForLearner);
-        }
-        if requires_leader && member.leader() == 0 {
-            return Err(Error::NoLeader);
-        }
+        admit(&self.member, requires_leader)?;
         let mut streams = self.lock();
         if streams.is_stopped {
             return Err(Error::Stopped);
         }
         self.bell.want(true);
-        let id = streams.hub.open((*member.view()).clone());
+        let id = streams.hub.open((*self.member.view()).clone());
         streams.served.insert(id, Served { waker: None, requires_leader, ended: None });
         Ok(id)
     }
