@@ -15,7 +15,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 
 use crate::programs::Version;
-use crate::rpc::{self, Kv, Lease, Maintenance, Watch};
+use crate::rpc::{self, Kv, Lease, Maintenance};
 
 /// A request of the kinds that are compared.
 #[derive(Clone, Debug, PartialEq)]
@@ -106,8 +106,8 @@ pub struct Session {
     pub maintenance: Maintenance,
     /// Its Lease service.
     pub lease: Lease,
-    /// Its Watch service.
-    pub watch: Watch,
+    /// A channel for streams.
+    pub streams: Channel,
 }
 
 impl Session {
@@ -117,7 +117,7 @@ impl Session {
             kv: rpc::kv(channel.clone()),
             maintenance: rpc::maintenance(channel.clone()),
             lease: rpc::lease(channel),
-            watch: rpc::watch(rpc::streams(url)),
+            streams: rpc::streams(url),
         }
     }
 

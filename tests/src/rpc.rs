@@ -7,7 +7,6 @@ use std::time::Duration;
 use quoin_api::etcdserverpb::kv_client::KvClient;
 use quoin_api::etcdserverpb::lease_client::LeaseClient;
 use quoin_api::etcdserverpb::maintenance_client::MaintenanceClient;
-use quoin_api::etcdserverpb::watch_client::WatchClient;
 use tonic::transport::{Channel, Endpoint};
 
 /// The KV service of one member.
@@ -18,9 +17,6 @@ pub type Maintenance = MaintenanceClient<Channel>;
 
 /// The Lease service of one member.
 pub type Lease = LeaseClient<Channel>;
-
-/// The Watch service of one member.
-pub type Watch = WatchClient<Channel>;
 
 /// Largest answer that a client of these tests takes.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
@@ -50,11 +46,6 @@ pub fn maintenance(channel: Channel) -> Maintenance {
 /// A client of the Lease service.
 pub fn lease(channel: Channel) -> Lease {
     LeaseClient::new(channel)
-}
-
-/// A client of the Watch service. Its channel must not limit how long a call takes.
-pub fn watch(channel: Channel) -> Watch {
-    WatchClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES)
 }
 
 /// A channel whose calls may take for ever.

@@ -6,16 +6,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use quoin_api::etcdserverpb::watch_request::RequestUnion;
-use quoin_api::etcdserverpb::{
-    WatchCreateRequest, WatchProgressRequest, WatchRequest, WatchResponse,
-};
+use quoin_api::etcdserverpb::{WatchCreateRequest, WatchResponse};
 use quoin_api::mvccpb::Event;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
+use tonic::transport::Channel;
 
-use crate::rpc::Watch;
+use crate::watch::WatchStream;
 
 /// How long a response may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -40,8 +35,7 @@ pub struct Told {
 /// A stream with watchers.
 #[derive(Debug)]
 pub struct Watching {
-    requests: mpsc::Sender<WatchRequest>,
-    responses: Streaming<WatchResponse>,
+    stream: WatchStream,
     /// The watchers in the order of their creation.
     told: Vec<Told>,
     /// The position of a watcher in `told`, by its ID.
@@ -55,15 +49,12 @@ impl Watching {
     ///
     /// # Errors
     /// If the server does not answer.
-    pub async fn open(watch: &mut Watch, first: WatchCreateRequest) -> Result<Self, String> {
-        let (requests, receiver) = mpsc::channel(64);
+    pub async fn open(channel: Channel, first: WatchCreateRequest) -> Result<Self, String> {
         let (told, positions, fragments) = (Vec::new(), BTreeMap::new(), vec![first.fragment]);
-        let request = WatchRequest { request_union: Some(RequestUnion::CreateRequest(first)) };
-        requests.send(request).await.map_err(|_| "the stream has ended".to_owned())?;
-        let opened = tokio::time::timeout(PATIENCE, watch.watch(ReceiverStream::new(receiver)));
+        let opened = tokio::time::timeout(PATIENCE, WatchStream::open(channel, first));
         let opened = opened.await.map_err(|_| "the stream does not open".to_owned())?;
-        let responses = opened.map_err(|status| status.to_string())?.into_inner();
-        let mut watching = Self { requests, responses, told, positions, fragments };
+        let stream = opened.map_err(|status| status.to_string())?;
+        let mut watching = Self { stream, told, positions, fragments };
         watching.answered().await?;
         Ok(watching)
     }
@@ -74,14 +65,14 @@ impl Watching {
     /// If it does not, or if what it sends is not in order.
     pub async fn create(&mut self, request: WatchCreateRequest) -> Result<(), String> {
         self.fragments.push(request.fragment);
-        self.send(RequestUnion::CreateRequest(request)).await?;
+        self.stream.create(request).await;
         self.answered().await
     }
 
     /// Waits until the server has answered to the last watcher.
     async fn answered(&mut self) -> Result<(), String> {
         while self.told.len() < self.fragments.len() {
-            let response = self.next(PATIENCE).await?;
+            let response = self.next(PATIENCE).await?.ok_or("no response")?;
             self.take(response)?;
         }
         Ok(())
@@ -94,8 +85,8 @@ impl Watching {
     /// If what it sends is not in order.
     pub async fn catch_up(&mut self) -> Result<(), String> {
         for _ in 0..QUIET_ASKS {
-            self.send(RequestUnion::ProgressRequest(WatchProgressRequest {})).await?;
-            while let Ok(response) = self.next(ASK_AGAIN).await {
+            self.stream.ask_progress().await;
+            while let Some(response) = self.next(ASK_AGAIN).await? {
                 if response.watch_id == -1 && !response.created {
                     return Ok(());
                 }
@@ -111,7 +102,7 @@ impl Watching {
     /// If what the server sends is not in order.
     pub async fn wait_for(&mut self, events: usize) -> Result<(), String> {
         while self.count() < events {
-            let Ok(response) = self.next(LATE).await else { return Ok(()) };
+            let Some(response) = self.next(LATE).await? else { return Ok(()) };
             self.take(response)?;
         }
         Ok(())
@@ -127,15 +118,9 @@ impl Watching {
         &self.told
     }
 
-    async fn send(&self, request: RequestUnion) -> Result<(), String> {
-        let request = WatchRequest { request_union: Some(request) };
-        self.requests.send(request).await.map_err(|_| "the stream has ended".to_owned())
-    }
-
-    async fn next(&mut self, within: Duration) -> Result<WatchResponse, String> {
-        let response = tokio::time::timeout(within, self.responses.message()).await;
-        let response = response.map_err(|_| "no response".to_owned())?;
-        response.map_err(|status| status.to_string())?.ok_or("the stream has ended".to_owned())
+    /// The next response, if one comes in time. The end of the stream is an error.
+    async fn next(&mut self, within: Duration) -> Result<Option<WatchResponse>, String> {
+        self.stream.next(within).await.map_err(|status| status.to_string())
     }
 
     fn take(&mut self, response: WatchResponse) -> Result<(), String> {

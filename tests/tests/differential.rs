@@ -182,8 +182,8 @@ impl Run {
     /// Opens watchers on both servers, waits until they know all of the past, and compares it.
     async fn open_watchers(&mut self) -> Result<Watchers, String> {
         let first = self.generator.watch();
-        let reference = Watching::open(&mut self.reference.watch, first.clone()).await?;
-        let subject = Watching::open(&mut self.subject.watch, first).await?;
+        let reference = Watching::open(self.reference.streams.clone(), first.clone()).await?;
+        let subject = Watching::open(self.subject.streams.clone(), first).await?;
         let mut watchers = Watchers { reference, subject };
         for _ in 1..WATCHERS {
             watchers.create(self.generator.watch()).await?;
