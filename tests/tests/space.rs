@@ -2,15 +2,20 @@
 
 use std::time::{Duration, Instant};
 
+use quoin_api::etcdserverpb::kv_client::KvClient;
+use quoin_api::etcdserverpb::maintenance_client::MaintenanceClient;
+use quoin_api::etcdserverpb::{CompactionRequest, HashKvRequest, PutRequest};
 use quoin_tests::cluster::Cluster;
 use quoin_tests::ctl::Etcdctl;
-use quoin_tests::programs;
+use quoin_tests::{programs, rpc};
 
 /// How long something that happens by itself may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(100);
 /// Puts after which a quota of one megabyte must have been reached.
 const PUTS_MAX: usize = 40;
+/// Physical compactions whose hash is asked for at once.
+const COMPACTIONS: usize = 100;
 
 const COMPACTED: &str = "Error: etcdserver: mvcc: required revision has been compacted";
 const NO_SPACE: &str = "Error: etcdserver: mvcc: database space exceeded";
@@ -77,4 +82,32 @@ fn history_is_compacted_by_age() {
         std::thread::sleep(PAUSE);
     }
     assert_eq!(ctl.ok(&["get", "key"]), "key\nnew\n");
+}
+
+/// The member answered a physical compaction, about once in many thousand times, before the thread
+/// that hashes had been told of it; the hash was then that of the compacted store and not the one
+/// that the compaction left behind, with which members compare one another.
+#[test]
+fn the_hash_of_a_physical_compaction_is_there_when_it_is_answered() {
+    let (cluster, _ctl) = start("physical", &[]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime of one thread");
+    runtime.block_on(async {
+        let channel = rpc::channel(&cluster.members[0].client_url, PATIENCE);
+        let (mut kv, mut maintenance) =
+            (KvClient::new(channel.clone()), MaintenanceClient::new(channel));
+        let mut before = None;
+        for round in 0..COMPACTIONS {
+            let put = PutRequest { key: b"key".as_slice().into(), ..Default::default() };
+            let put = kv.put(put).await.expect("a put").into_inner();
+            let revision = put.header.map_or(0, |header| header.revision);
+            let compaction = CompactionRequest { revision, physical: true };
+            kv.compact(compaction).await.expect("a compaction");
+            let hash = maintenance.hash_kv(HashKvRequest { revision }).await.expect("a hash");
+            let hash = hash.into_inner();
+            let expected = (revision, before.unwrap_or(-1));
+            assert_eq!((hash.hash_revision, hash.compact_revision), expected, "round {round}");
+            before = Some(revision);
+        }
+    });
 }

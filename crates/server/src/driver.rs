@@ -312,12 +312,13 @@ impl Driver {
             self.parts.member.publish_view(turn.passed, view);
         }
         self.parts.member.publish_status(self.node.status());
+        // Before the answers: who is answered may look for what the events set going.
+        for event in turn.events {
+            self.tell(event);
+        }
         for (waiter, answer) in turn.answers {
             // A client that went away wants no answer.
             drop(waiter.send(answer));
-        }
-        for event in turn.events {
-            self.tell(event);
         }
     }
 
