@@ -13,10 +13,12 @@ use crate::revision::Revision;
 use crate::tree::{Entry, Tree};
 
 mod past;
+mod states;
 #[cfg(test)]
 mod tests;
 
 use past::Past;
+use states::States;
 
 /// The index. Cloning it takes a snapshot.
 pub(crate) type Index = Tree<KeyState>;
@@ -28,7 +30,7 @@ pub(crate) struct Change {
     pub(crate) tombstone: bool,
 }
 
-/// What the index knows of a key.
+/// What the index knows of a key. The index keeps it packed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KeyState {
     /// Revision of the latest change. It is zero only in a state that was never put.
@@ -45,6 +47,8 @@ pub(crate) struct KeyState {
 }
 
 impl Entry for KeyState {
+    type Column = States;
+
     fn is_live(&self) -> bool {
         !self.tombstone && self.modified.main > 0
     }

@@ -29,6 +29,8 @@ struct Row {
 }
 
 impl Entry for Row {
+    type Column = Vec<Self>;
+
     fn is_live(&self) -> bool {
         true
     }

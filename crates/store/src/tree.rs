@@ -2,9 +2,10 @@
 //!
 //! It is a B+tree over `Arc` nodes. A writer copies only the nodes on its path, and only those
 //! that somebody else still holds, so cloning the tree is a snapshot that costs one pointer.
-//! Leaves store the common prefix of their keys once and the rest packed; inner nodes count the
-//! keys below each child, all of them and the live ones, so counting a range or finding the
-//! k-th live key of the map takes one descent.
+//! Leaves store the common prefix of their keys once and the rest packed, and their values in the
+//! form that the kind of value chooses; inner nodes count the keys below each child, all of them
+//! and the live ones, so counting a range or finding the k-th live key of the map takes one
+//! descent.
 //!
 //! Not here: what a key or a value means.
 //!
@@ -17,6 +18,7 @@
 use std::sync::Arc;
 
 mod builder;
+mod column;
 mod cursor;
 mod node;
 mod packed;
@@ -24,16 +26,22 @@ mod packed;
 mod tests;
 
 pub(crate) use builder::Builder;
+pub(crate) use column::Column;
 pub(crate) use cursor::{Cursor, Slot};
 use node::Node;
 
 /// What the tree must know about its values.
 pub(crate) trait Entry: Clone + Default {
+    /// How the values of a leaf are kept.
+    type Column: Column<Self>;
+
     /// Whether the value counts as live.
     fn is_live(&self) -> bool;
 }
 
 impl Entry for () {
+    type Column = Vec<()>;
+
     fn is_live(&self) -> bool {
         true
     }
@@ -60,11 +68,11 @@ impl Count {
 
 /// The map. Cloning it takes a snapshot that later writes to either copy do not change.
 #[derive(Clone)]
-pub(crate) struct Tree<V> {
+pub(crate) struct Tree<V: Entry> {
     root: Option<Arc<Node<V>>>,
 }
 
-impl<V> Default for Tree<V> {
+impl<V: Entry> Default for Tree<V> {
     fn default() -> Self {
         Self { root: None }
     }
@@ -77,7 +85,7 @@ impl<V: Entry> Tree<V> {
     }
 
     /// The value of `key`.
-    pub(crate) fn get(&self, key: &[u8]) -> Option<&V> {
+    pub(crate) fn get(&self, key: &[u8]) -> Option<V> {
         self.root.as_ref()?.get(key)
     }
 

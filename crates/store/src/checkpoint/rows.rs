@@ -39,7 +39,7 @@ pub(super) fn write(
     let numbers = files.listed.keys().zip(0_u64..).map(|(number, at)| (*number, at)).collect();
     let mut rows = Rows { checkpoint, history, numbers, last: Vec::new() };
     for slot in checkpoint.view.index.iter() {
-        rows.put(&mut blocks.content, slot.key(), slot.value())?;
+        rows.put(&mut blocks.content, slot.key(), &slot.value())?;
         blocks.flush().map_err(io)?;
     }
     blocks.content.put_u8(END);

@@ -23,6 +23,10 @@ enum Node {
 }
 
 impl Past {
+    pub(super) fn is_empty(&self) -> bool {
+        self.root.is_none()
+    }
+
     pub(super) fn push(&mut self, change: Change) {
         let Some(root) = &mut self.root else {
             self.root = Some(Arc::new(Node::Leaf(vec![change])));

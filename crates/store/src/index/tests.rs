@@ -1,9 +1,10 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::states::States;
 use super::{Change, KeyState};
 use crate::revision::Revision;
-use crate::tree::Entry;
+use crate::tree::{Column, Entry};
 
 /// The changes of a key as a plain list, with the rules written down a second time.
 #[derive(Clone, Default)]
@@ -110,4 +111,102 @@ fn a_key_with_very_many_changes_is_trimmed_and_searched() {
     assert_eq!(state.visible_at(29_999), None);
     assert_eq!(state.visible_at(30_000), Some(Revision::first_of(30_000)));
     assert_eq!((state.created, state.version), (1, 40_000));
+}
+
+/// A state that a key can have, and some that none has: packing loses nothing of either.
+fn state() -> impl Strategy<Value = KeyState> {
+    let number = || prop_oneof![0_i64..200, Just(i64::MAX), any::<i64>()];
+    let main = prop_oneof![3 => 0_i64..200, 1 => 0_i64..i64::MAX];
+    let sub = prop_oneof![Just(0_u32), any::<u32>()];
+    let numbers = (main, sub, number(), number(), prop_oneof![Just(0), number()]);
+    (numbers, any::<bool>(), any::<bool>(), 0_i64..4).prop_map(
+        |((main, sub, created, version, lease), natural, tombstone, past)| {
+            let mut state = KeyState::default();
+            for main in 1..=past {
+                state.put(Revision::first_of(main), 0);
+            }
+            state.modified = Revision { main: main.max(past), sub };
+            state.tombstone = tombstone;
+            (state.created, state.version) = match (natural, tombstone) {
+                (true, true) => (0, 0),
+                (true, false) => (state.modified.main, 1),
+                (false, _) => (created, version),
+            };
+            state.lease = lease;
+            state
+        },
+    )
+}
+
+type Told = (Vec<Change>, Change, i64, i64, i64);
+
+fn told(state: &KeyState) -> Told {
+    let changes = state.changes().collect();
+    (changes, state.latest(), state.created, state.version, state.lease)
+}
+
+fn check_column(states: &States, model: &[KeyState]) {
+    assert_eq!(states.len(), model.len());
+    for (at, expected) in model.iter().enumerate() {
+        assert_eq!(told(&states.get(at)), told(expected), "at {at}");
+        assert_eq!(states.is_live(at), expected.is_live(), "at {at}");
+        let live = model[..at].iter().filter(|state| state.is_live()).count();
+        assert_eq!(states.live_before(at), live, "before {at}");
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Insert(usize, KeyState),
+    Change(usize, KeyState),
+    Remove(usize),
+    Split(usize),
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(64)
+    })]
+
+    #[test]
+    fn packed_states_behave_like_a_list(
+        steps in vec(prop_oneof![
+            4 => (any::<usize>(), state()).prop_map(|(at, state)| Step::Insert(at, state)),
+            2 => (any::<usize>(), state()).prop_map(|(at, state)| Step::Change(at, state)),
+            1 => any::<usize>().prop_map(Step::Remove),
+            1 => any::<usize>().prop_map(Step::Split),
+        ], 0..60),
+    ) {
+        let (mut states, mut model) = (States::default(), Vec::<KeyState>::new());
+        for step in steps {
+            match step {
+                Step::Insert(at, state) => {
+                    let at = at % (model.len() + 1);
+                    states.insert(at, state.clone());
+                    model.insert(at, state);
+                }
+                Step::Change(at, state) if !model.is_empty() => {
+                    let at = at % model.len();
+                    let before = states.change(at, |slot| std::mem::replace(slot, state.clone()));
+                    let expected = std::mem::replace(&mut model[at], state);
+                    prop_assert_eq!(told(&before), told(&expected));
+                }
+                Step::Remove(at) if !model.is_empty() => {
+                    let at = at % model.len();
+                    prop_assert_eq!(told(&states.remove(at)), told(&model.remove(at)));
+                }
+                Step::Split(at) => {
+                    let at = at % (model.len() + 1);
+                    let right = states.split_off(at);
+                    check_column(&states, &model[..at]);
+                    check_column(&right, &model[at..]);
+                    states.append(right);
+                    states.shrink();
+                }
+                Step::Change(..) | Step::Remove(_) => {}
+            }
+            check_column(&states, &model);
+        }
+    }
 }

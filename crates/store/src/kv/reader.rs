@@ -44,7 +44,7 @@ impl<'a> Span<'a> {
 /// A key that a reader finds, where it is stored.
 pub(crate) struct Found<'a> {
     key: Key<'a>,
-    state: &'a KeyState,
+    state: KeyState,
     pub(crate) revision: Revision,
 }
 
@@ -122,13 +122,13 @@ impl<'a> Reader<'a> {
     }
 
     /// The live keys at the newest revision.
-    pub(crate) fn live(&self, span: Span<'a>) -> impl Iterator<Item = &'a KeyState> + use<'a> {
+    pub(crate) fn live(&self, span: Span<'a>) -> impl Iterator<Item = KeyState> + use<'a> {
         let (single, range) = match span {
             Span::Key(key) => (self.index.get(key), None),
             Span::Range(from, end) => (None, Some(self.index.range(from, end).live_only())),
         };
         let slots = range.into_iter().flatten().map(|slot| slot.value());
-        single.into_iter().chain(slots).filter(|state| Entry::is_live(*state))
+        single.into_iter().chain(slots).filter(Entry::is_live)
     }
 
     /// The live keys at the newest revision, by name.

@@ -160,10 +160,10 @@ fn holds(reader: Reader<'_>, compare: &Compare) -> Result<bool, CheckpointError>
         return Ok(!by_value && holds_for(compare, &KeyState::default(), &[]));
     }
     if !by_value {
-        return Ok(keys.all(|state| holds_for(compare, state, &[])));
+        return Ok(keys.all(|state| holds_for(compare, &state, &[])));
     }
     for state in keys {
-        if !holds_for(compare, state, &reader.pair(state.modified)?.value) {
+        if !holds_for(compare, &state, &reader.pair(state.modified)?.value) {
             return Ok(false);
         }
     }

@@ -49,7 +49,7 @@ impl<'a> Write<'a> {
             return Err(Error::LeaseNotFound);
         }
         let keeps = request.ignore_value || request.ignore_lease;
-        if keeps && !self.kv.index.get(&request.key).is_some_and(Entry::is_live) {
+        if keeps && !self.kv.index.get(&request.key).is_some_and(|state| state.is_live()) {
             return Err(Error::KeyNotFound);
         }
         Ok(())
@@ -64,9 +64,9 @@ impl<'a> Write<'a> {
             Some(kept) => kept.value.clone(),
             None => request.value.clone(),
         };
-        let lease = match self.kv.index.get(&request.key).filter(|_| request.ignore_lease) {
-            Some(state) => state.lease,
-            None => request.lease,
+        let lease = match request.ignore_lease {
+            true => self.kv.index.get(&request.key).map_or(0, |state| state.lease),
+            false => request.lease,
         };
         self.put_pair(&request.key, value, lease);
         let prev_kv = previous.filter(|_| request.prev_kv);
@@ -92,7 +92,7 @@ impl<'a> Write<'a> {
 
     /// Deletes one key if it is live.
     pub(crate) fn delete_key(&mut self, key: &[u8]) {
-        if self.kv.index.get(key).is_some_and(Entry::is_live) {
+        if self.kv.index.get(key).is_some_and(|state| state.is_live()) {
             self.delete(key);
         }
     }

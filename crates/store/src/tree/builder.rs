@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use super::node::{Inner, Leaf, MAX_LEAF_BYTES, Node};
 use super::packed::{PackedKeys, separator};
-use super::{Entry, Tree};
+use super::{Column, Entry, Tree};
 
 /// How full the builder makes nodes: the next keys find room without a split.
 const FILL: usize = 56;
 
 /// Takes keys in ascending order and makes a tree of them.
-pub(crate) struct Builder<V> {
+pub(crate) struct Builder<V: Entry> {
     keys: Vec<Vec<u8>>,
-    values: Vec<V>,
+    values: V::Column,
     size: usize,
     /// Finished leaves, each with the separator before it.
     leaves: Vec<(Vec<u8>, Arc<Node<V>>)>,
@@ -21,7 +21,7 @@ pub(crate) struct Builder<V> {
 
 impl<V: Entry> Builder<V> {
     pub(crate) fn new() -> Self {
-        let (keys, values, leaves) = (Vec::new(), Vec::new(), Vec::new());
+        let (keys, values, leaves) = (Vec::new(), V::Column::default(), Vec::new());
         Self { keys, values, size: 0, leaves, last: Vec::new() }
     }
 
@@ -33,7 +33,7 @@ impl<V: Entry> Builder<V> {
         }
         self.size += key.len();
         self.keys.push(key);
-        self.values.push(value);
+        self.values.insert(self.keys.len() - 1, value);
     }
 
     /// The tree of all keys added.
@@ -52,8 +52,9 @@ impl<V: Entry> Builder<V> {
             true => Vec::new(),
             false => separator(&self.last, &self.keys[0]),
         };
-        let values = std::mem::take(&mut self.values);
-        let live = values.iter().filter(|value| value.is_live()).count();
+        let mut values = std::mem::take(&mut self.values);
+        let live = values.live_before(values.len());
+        values.shrink();
         let leaf = Leaf { keys: PackedKeys::pack(&self.keys), values, live };
         self.leaves.push((before, Arc::new(Node::Leaf(leaf))));
         self.keys.clear();

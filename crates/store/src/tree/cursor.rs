@@ -1,10 +1,10 @@
 //! Walking over a part of the tree in key order.
 
-use super::Entry;
 use super::node::{Inner, Leaf, Node};
+use super::{Column, Entry};
 
 /// A walk in ascending order; each step gives a [`Slot`].
-pub(crate) struct Cursor<'a, V> {
+pub(crate) struct Cursor<'a, V: Entry> {
     /// The inner nodes above the leaf, each with the child to visit next.
     above: Vec<(&'a Inner<V>, usize)>,
     leaf: Option<&'a Leaf<V>>,
@@ -16,14 +16,14 @@ pub(crate) struct Cursor<'a, V> {
 }
 
 /// One key and its value, where they are stored.
-pub(crate) struct Slot<'a, V> {
+pub(crate) struct Slot<'a, V: Entry> {
     leaf: &'a Leaf<V>,
     at: usize,
 }
 
-impl<'a, V> Slot<'a, V> {
-    pub(crate) fn value(&self) -> &'a V {
-        &self.leaf.values[self.at]
+impl<V: Entry> Slot<'_, V> {
+    pub(crate) fn value(&self) -> V {
+        self.leaf.values.get(self.at)
     }
 
     /// Assembles the key.
@@ -74,8 +74,8 @@ impl<'a, V: Entry> Cursor<'a, V> {
                     Some(&inner.children[at])
                 }
                 Node::Leaf(leaf) => {
-                    let live = leaf.values.iter().enumerate().filter(|(_, value)| value.is_live());
-                    let first = live.map(|(at, _)| at).nth(skip).unwrap_or(leaf.values.len());
+                    let mut live = (0..leaf.values.len()).filter(|at| leaf.values.is_live(*at));
+                    let first = live.nth(skip).unwrap_or(leaf.values.len());
                     cursor.enter(leaf, first);
                     None
                 }
@@ -131,7 +131,7 @@ impl<'a, V: Entry> Iterator for Cursor<'a, V> {
             while self.next < self.stop {
                 let at = self.next;
                 self.next += 1;
-                if !self.live_only || leaf.values[at].is_live() {
+                if !self.live_only || leaf.values.is_live(at) {
                     return Some(Slot { leaf, at });
                 }
             }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::packed::{PackedKeys, separator};
-use super::{Count, Entry};
+use super::{Column, Count, Entry};
 
 /// A leaf holds at most this many keys, an inner node this many children.
 pub(super) const MAX_WIDTH: usize = 64;
@@ -18,29 +18,29 @@ const MERGED_LEAF_BYTES: usize = 12 * 1024;
 
 /// One node of the tree.
 #[derive(Clone)]
-pub(super) enum Node<V> {
+pub(super) enum Node<V: Entry> {
     Leaf(Leaf<V>),
     Inner(Inner<V>),
 }
 
 /// Keys and their values.
 #[derive(Clone, Default)]
-pub(super) struct Leaf<V> {
+pub(super) struct Leaf<V: Entry> {
     pub(super) keys: PackedKeys,
-    pub(super) values: Vec<V>,
+    pub(super) values: V::Column,
     pub(super) live: usize,
 }
 
 /// Children, the separators between them and how many keys each has.
 #[derive(Clone)]
-pub(super) struct Inner<V> {
+pub(super) struct Inner<V: Entry> {
     pub(super) separators: PackedKeys,
     pub(super) children: Vec<Arc<Node<V>>>,
     pub(super) counts: Vec<Count>,
 }
 
 /// The right part of a node that became too wide, and the separator before it.
-pub(super) struct Split<V> {
+pub(super) struct Split<V: Entry> {
     pub(super) separator: Vec<u8>,
     pub(super) right: Arc<Node<V>>,
 }
@@ -48,7 +48,7 @@ pub(super) struct Split<V> {
 impl<V: Entry> Node<V> {
     /// A leaf without keys.
     pub(super) fn empty() -> Self {
-        Self::Leaf(Leaf { keys: PackedKeys::default(), values: Vec::new(), live: 0 })
+        Self::Leaf(Leaf { keys: PackedKeys::default(), values: V::Column::default(), live: 0 })
     }
 
     /// A new root above the two parts of the old one.
@@ -77,11 +77,13 @@ impl<V: Entry> Node<V> {
         }
     }
 
-    pub(super) fn get(&self, key: &[u8]) -> Option<&V> {
+    pub(super) fn get(&self, key: &[u8]) -> Option<V> {
         let mut node = self;
         loop {
             match node {
-                Self::Leaf(leaf) => return leaf.keys.search(key).ok().map(|at| &leaf.values[at]),
+                Self::Leaf(leaf) => {
+                    return leaf.keys.search(key).ok().map(|at| leaf.values.get(at));
+                }
                 Self::Inner(inner) => node = &inner.children[inner.child_for(key)],
             }
         }
@@ -95,7 +97,8 @@ impl<V: Entry> Node<V> {
             match node {
                 Self::Leaf(leaf) => {
                     let total = leaf.keys.lower_bound(key);
-                    let live = leaf.values[..total].iter().filter(|value| value.is_live()).count();
+                    let all_live = leaf.live == leaf.values.len();
+                    let live = if all_live { total } else { leaf.values.live_before(total) };
                     return below.plus(Count { total, live });
                 }
                 Self::Inner(inner) => {
@@ -164,7 +167,7 @@ impl<V: Entry> Node<V> {
         match (self, right) {
             (Self::Leaf(left), Self::Leaf(right)) => {
                 left.keys = PackedKeys::concat(&left.keys, &right.keys);
-                left.values.extend(right.values);
+                left.values.append(right.values);
                 left.live += right.live;
             }
             (Self::Inner(left), Self::Inner(right)) => {
@@ -184,7 +187,7 @@ impl<V: Entry> Leaf<V> {
     fn upsert<R>(&mut self, key: &[u8], change: impl FnOnce(&mut V) -> R) -> (R, Option<Split<V>>) {
         let found = self.keys.search(key);
         if let Err(at) = found
-            && !self.values.is_empty()
+            && self.values.len() > 0
             && (at == 0 || at == self.values.len())
             && self.keys.size_with(key) > MAX_LEAF_BYTES
         {
@@ -194,17 +197,14 @@ impl<V: Entry> Leaf<V> {
             Ok(at) => at,
             Err(at) => {
                 self.keys.insert(at, key);
-                if self.values.len() == self.values.capacity() {
-                    self.values.reserve_exact(MAX_WIDTH / 8);
-                }
                 self.values.insert(at, V::default());
-                self.live += usize::from(self.values[at].is_live());
+                self.live += usize::from(self.values.is_live(at));
                 at
             }
         };
-        self.live -= usize::from(self.values[at].is_live());
-        let result = change(&mut self.values[at]);
-        self.live += usize::from(self.values[at].is_live());
+        self.live -= usize::from(self.values.is_live(at));
+        let result = self.values.change(at, change);
+        self.live += usize::from(self.values.is_live(at));
         let too_large = self.values.len() > MAX_WIDTH || self.keys.size() > MAX_LEAF_BYTES;
         let split = (found.is_err() && too_large && self.values.len() > 1).then(|| self.split(at));
         (result, split)
@@ -218,10 +218,12 @@ impl<V: Entry> Leaf<V> {
         key: &[u8],
         change: impl FnOnce(&mut V) -> R,
     ) -> (R, Option<Split<V>>) {
-        let mut alone = Self { keys: PackedKeys::default(), values: vec![V::default()], live: 0 };
+        let mut alone = Self::default();
+        let mut value = V::default();
         alone.keys.insert(0, key);
-        let result = change(&mut alone.values[0]);
-        alone.live = usize::from(alone.values[0].is_live());
+        let result = change(&mut value);
+        alone.live = usize::from(value.is_live());
+        alone.values.insert(0, value);
         if at == 0 {
             std::mem::swap(self, &mut alone);
         }
@@ -238,7 +240,7 @@ impl<V: Entry> Leaf<V> {
         let separator = separator(&self.keys.key(at - 1), &self.keys.key(at));
         let keys = self.keys.split_off(at);
         let values = self.values.split_off(at);
-        let live = values.iter().filter(|value| value.is_live()).count();
+        let live = values.live_before(values.len());
         self.live -= live;
         Split { separator, right: Arc::new(Node::Leaf(Self { keys, values, live })) }
     }

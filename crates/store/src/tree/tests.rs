@@ -11,6 +11,8 @@ use super::{Builder, Count, Entry, Tree};
 struct Number(u32);
 
 impl Entry for Number {
+    type Column = Vec<Self>;
+
     fn is_live(&self) -> bool {
         self.0.is_multiple_of(2)
     }
@@ -44,7 +46,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn contents(tree: &Tree<Number>) -> Vec<(Vec<u8>, Number)> {
-    tree.iter().map(|slot| (slot.key(), slot.value().clone())).collect()
+    tree.iter().map(|slot| (slot.key(), slot.value())).collect()
 }
 
 fn model_count(model: &Model, from: &[u8], end: Option<&[u8]>) -> Count {
@@ -94,7 +96,7 @@ fn check(tree: &Tree<Number>, model: &Model, probes: &[Vec<u8>]) {
     let expected: Vec<_> = model.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
     assert_eq!(contents(tree), expected);
     for from in probes {
-        assert_eq!(tree.get(from), model.get(from));
+        assert_eq!(tree.get(from).as_ref(), model.get(from));
         let ends = probes.iter().map(|end| Some(end.as_slice())).chain([None]);
         for end in ends {
             assert_eq!(tree.count_range(from, end), model_count(model, from, end));
@@ -108,15 +110,15 @@ fn check(tree: &Tree<Number>, model: &Model, probes: &[Vec<u8>]) {
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect();
         let slots = tree.range(from, Some(end));
-        let found: Vec<_> = slots.map(|slot| (slot.key(), slot.value().clone())).collect();
+        let found: Vec<_> = slots.map(|slot| (slot.key(), slot.value())).collect();
         assert_eq!(found, expected);
         let live: Vec<_> = expected.into_iter().filter(|(_, value)| value.is_live()).collect();
         let slots = tree.range(from, Some(end)).live_only();
-        let found: Vec<_> = slots.map(|slot| (slot.key(), slot.value().clone())).collect();
+        let found: Vec<_> = slots.map(|slot| (slot.key(), slot.value())).collect();
         assert_eq!(found, live);
         let position = tree.rank(from).live;
         let slots = tree.live_from(position, Some(end));
-        let found: Vec<_> = slots.map(|slot| (slot.key(), slot.value().clone())).collect();
+        let found: Vec<_> = slots.map(|slot| (slot.key(), slot.value())).collect();
         assert_eq!(found, live);
     }
 }

@@ -1,0 +1,296 @@
+//! What the index knows of the keys of one leaf, packed: most keys take less than a dozen bytes.
+//!
+//! One buffer holds how many bytes each state has, then the states. A state is a byte of flags, its
+//! latest main revision, and then only what its flags announce:
+//!
+//! | flag | announces | without it |
+//! |---|---|---|
+//! | 1 | - (the latest change is a deletion) | it is a put |
+//! | 2 | sub revision, varint | 0 |
+//! | 4 | latest main revision less the one of creation, varint | created by the latest change |
+//! | 8 | version, varint | 1 |
+//! | 16 | lease, 8 bytes | none |
+//! | 32 | - (earlier changes are in `pasts`) | there are none |
+//!
+//! Of a deleted key, no creation and no version means 0. Varints are those of protobuf.
+
+use super::KeyState;
+use super::past::Past;
+use crate::revision::Revision;
+use crate::tree::Column;
+
+const DELETED: u8 = 1;
+const SUB: u8 = 2;
+const CREATED: u8 = 4;
+const VERSION: u8 = 8;
+const LEASE: u8 = 16;
+const PAST: u8 = 32;
+
+/// The longest state: flags, main and sub revision, creation, version, lease.
+const STATE_MAX: usize = 1 + 10 + 5 + 10 + 10 + 8;
+/// Bytes reserved at a time, so that a leaf that grows does not double what it holds.
+const GROW: usize = 64;
+
+/// The states of the keys of a leaf, in the order of the keys.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct States {
+    bytes: Vec<u8>,
+    count: usize,
+    /// The earlier changes of the keys that have some, by position.
+    pasts: Vec<(u8, Past)>,
+}
+
+impl States {
+    fn range(&self, at: usize) -> std::ops::Range<usize> {
+        let before: usize = self.bytes[..at].iter().map(|length| usize::from(*length)).sum();
+        let start = self.count + before;
+        start..start + usize::from(self.bytes[at])
+    }
+
+    /// Where in `pasts` the changes of the key at a position are, or belong.
+    fn find_past(&self, at: usize) -> Result<usize, usize> {
+        self.pasts.binary_search_by_key(&at, |(position, _)| usize::from(*position))
+    }
+
+    /// Moves the earlier changes of all keys from a position on.
+    fn shift_pasts(&mut self, from: usize, by: impl Fn(u8) -> u8) {
+        let first = self.pasts.partition_point(|(position, _)| usize::from(*position) < from);
+        self.pasts[first..].iter_mut().for_each(|(position, _)| *position = by(*position));
+    }
+
+    /// The state at a position, with its earlier changes taken away from here.
+    fn take(&mut self, at: usize) -> KeyState {
+        let mut state = unpack(&self.bytes[self.range(at)]);
+        if let Ok(index) = self.find_past(at) {
+            state.past = std::mem::take(&mut self.pasts[index].1);
+        }
+        state
+    }
+
+    /// Keeps the earlier changes of the key at a position, if there are any.
+    fn keep_past(&mut self, at: usize, past: Past) {
+        match self.find_past(at) {
+            Ok(index) if past.is_empty() => drop(self.pasts.remove(index)),
+            Ok(index) => self.pasts[index].1 = past,
+            Err(_) if past.is_empty() => {}
+            Err(index) => {
+                let position = u8::try_from(at).expect("a leaf has less than 256 keys");
+                if self.pasts.len() == self.pasts.capacity() {
+                    self.pasts.reserve_exact(4);
+                }
+                self.pasts.insert(index, (position, past));
+            }
+        }
+    }
+
+    fn reserve(&mut self, bytes: usize) {
+        if self.bytes.capacity() - self.bytes.len() < bytes {
+            self.bytes.reserve_exact(bytes.max(GROW));
+        }
+    }
+}
+
+impl Column<KeyState> for States {
+    fn len(&self) -> usize {
+        self.count
+    }
+
+    fn get(&self, at: usize) -> KeyState {
+        let packed = &self.bytes[self.range(at)];
+        let mut state = unpack(packed);
+        if packed[0] & PAST != 0
+            && let Ok(index) = self.find_past(at)
+        {
+            state.past = self.pasts[index].1.clone();
+        }
+        state
+    }
+
+    fn is_live(&self, at: usize) -> bool {
+        is_live(&self.bytes[self.range(at)])
+    }
+
+    fn insert(&mut self, at: usize, value: KeyState) {
+        let packed = Packed::new(&value);
+        self.reserve(packed.length + 1);
+        let start = if at == self.count { self.bytes.len() } else { self.range(at).start };
+        self.bytes.splice(start..start, packed.bytes().iter().copied());
+        self.bytes.insert(at, packed.length_byte());
+        self.count += 1;
+        self.shift_pasts(at, |position| position + 1);
+        self.keep_past(at, value.past);
+    }
+
+    fn change<R>(&mut self, at: usize, change: impl FnOnce(&mut KeyState) -> R) -> R {
+        let mut state = self.take(at);
+        let result = change(&mut state);
+        let packed = Packed::new(&state);
+        let range = self.range(at);
+        self.reserve(packed.length.saturating_sub(range.len()));
+        self.bytes.splice(range, packed.bytes().iter().copied());
+        self.bytes[at] = packed.length_byte();
+        self.keep_past(at, state.past);
+        result
+    }
+
+    fn remove(&mut self, at: usize) -> KeyState {
+        let state = self.take(at);
+        self.keep_past(at, Past::default());
+        let range = self.range(at);
+        self.bytes.drain(range);
+        self.bytes.remove(at);
+        self.count -= 1;
+        self.shift_pasts(at, |position| position - 1);
+        state
+    }
+
+    fn split_off(&mut self, at: usize) -> Self {
+        if at == self.count {
+            return Self::default();
+        }
+        let start = self.range(at).start;
+        let right = [&self.bytes[at..self.count], &self.bytes[start..]].concat();
+        let left = [&self.bytes[..at], &self.bytes[self.count..start]].concat();
+        let first = self.pasts.partition_point(|(position, _)| usize::from(*position) < at);
+        let pasts = self.pasts.split_off(first);
+        let mut right = Self { bytes: right, count: self.count - at, pasts };
+        let moved = u8::try_from(at).expect("a leaf has less than 256 keys");
+        right.shift_pasts(0, |position| position - moved);
+        (self.bytes, self.count) = (left, at);
+        self.pasts.shrink_to_fit();
+        right
+    }
+
+    fn append(&mut self, mut right: Self) {
+        let moved = u8::try_from(self.count).expect("a leaf has less than 256 keys");
+        right.shift_pasts(0, |position| position + moved);
+        self.bytes = [
+            &self.bytes[..self.count],
+            &right.bytes[..right.count],
+            &self.bytes[self.count..],
+            &right.bytes[right.count..],
+        ]
+        .concat();
+        self.count += right.count;
+        self.pasts.append(&mut right.pasts);
+    }
+
+    fn shrink(&mut self) {
+        self.bytes.shrink_to_fit();
+        self.pasts.shrink_to_fit();
+    }
+
+    fn live_before(&self, at: usize) -> usize {
+        let mut start = self.count;
+        let mut live = 0;
+        for length in &self.bytes[..at] {
+            let end = start + usize::from(*length);
+            live += usize::from(is_live(&self.bytes[start..end]));
+            start = end;
+        }
+        live
+    }
+}
+
+/// Whether a packed state is live. A main revision above 0 does not begin with the byte 0.
+fn is_live(packed: &[u8]) -> bool {
+    packed[0] & DELETED == 0 && packed[1] != 0
+}
+
+/// One packed state.
+struct Packed {
+    room: [u8; STATE_MAX],
+    length: usize,
+}
+
+impl Packed {
+    fn new(state: &KeyState) -> Self {
+        let mut packed = Self { room: [0; STATE_MAX], length: 0 };
+        let main = state.modified.main;
+        let implied = if state.tombstone { (0, 0) } else { (main, 1) };
+        let flag = |bit, set| if set { bit } else { 0 };
+        let flags = flag(DELETED, state.tombstone)
+            | flag(SUB, state.modified.sub != 0)
+            | flag(CREATED, state.created != implied.0)
+            | flag(VERSION, state.version != implied.1)
+            | flag(LEASE, state.lease != 0)
+            | flag(PAST, !state.past.is_empty());
+        packed.push(&[flags]);
+        packed.varint(main as u64);
+        if flags & SUB != 0 {
+            packed.varint(state.modified.sub.into());
+        }
+        if flags & CREATED != 0 {
+            packed.varint(main.wrapping_sub(state.created) as u64);
+        }
+        if flags & VERSION != 0 {
+            packed.varint(state.version as u64);
+        }
+        if flags & LEASE != 0 {
+            packed.push(&state.lease.to_le_bytes());
+        }
+        packed
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.room[self.length..self.length + bytes.len()].copy_from_slice(bytes);
+        self.length += bytes.len();
+    }
+
+    fn varint(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.push(&[number as u8 | 0x80]);
+            number >>= 7;
+        }
+        self.push(&[number as u8]);
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.room[..self.length]
+    }
+
+    fn length_byte(&self) -> u8 {
+        u8::try_from(self.length).expect("a state is shorter than 256 bytes")
+    }
+}
+
+/// Unpacks a state without its earlier changes.
+fn unpack(packed: &[u8]) -> KeyState {
+    let mut reader = Reader { rest: &packed[1..] };
+    let flags = packed[0];
+    let tombstone = flags & DELETED != 0;
+    let main = reader.varint() as i64;
+    let implied = if tombstone { (0, 0) } else { (main, 1) };
+    let has = |bit| flags & bit != 0;
+    let sub = if has(SUB) { reader.varint() as u32 } else { 0 };
+    let created = if has(CREATED) { main.wrapping_sub(reader.varint() as i64) } else { implied.0 };
+    let version = if has(VERSION) { reader.varint() as i64 } else { implied.1 };
+    let lease = if has(LEASE) { reader.fixed() } else { 0 };
+    let modified = Revision { main, sub };
+    KeyState { modified, tombstone, created, version, lease, past: Past::default() }
+}
+
+/// Reads what [`Packed`] wrote.
+struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl Reader<'_> {
+    fn varint(&mut self) -> u64 {
+        let mut number = 0;
+        for (at, byte) in self.rest.iter().enumerate() {
+            number |= u64::from(byte & 0x7f) << (7 * at);
+            if byte & 0x80 == 0 {
+                self.rest = &self.rest[at + 1..];
+                break;
+            }
+        }
+        number
+    }
+
+    fn fixed(&mut self) -> i64 {
+        let (bytes, rest) = self.rest.split_first_chunk().expect("a lease has eight bytes");
+        self.rest = rest;
+        i64::from_le_bytes(*bytes)
+    }
+}
