@@ -39,13 +39,13 @@ const READS_WAITING_MAX: usize = 256 * 1024;
 const APPLY_LAG_MAX: u64 = 5000;
 /// Bytes of applied entries kept in memory for followers that lag, whatever their number.
 const RETAINED_BYTES_MAX: usize = 256 << 20;
-/// Records that a compaction left behind and that are looked at after a batch of entries.
-const GARBAGE_PER_TURN: usize = 256;
-/// The same per tick, so that garbage also shrinks in an idle store.
-const GARBAGE_PER_TICK: usize = 4096;
-/// Chunks of records whose places in files are taken over after a batch of entries, and per tick.
-const PLACED_PER_TURN: usize = 8;
-const PLACED_PER_TICK: usize = 64;
+/// What the store does beside applying entries is done in slices, which are short so that no request
+/// waits long for one. A slice looks at so many records that a compaction left behind.
+const GARBAGE_PER_SLICE: usize = 64;
+/// Chunks of records whose places in files a slice takes over.
+const PLACED_PER_SLICE: usize = 1;
+/// Slices per tick in turns that apply nothing, so that the work also gets done in an idle store.
+const SLICES_PER_TICK: usize = 128;
 /// Applied entries are dropped from memory this many at a time.
 const COMPACT_STEP: usize = 100;
 
@@ -205,6 +205,8 @@ pub struct Node<W> {
     log_snapshot: Option<SnapshotMeta>,
     /// True while garbage is collected or the work of a checkpoint is taken over.
     tidying: bool,
+    /// Slices of that work that are left until the next tick.
+    slices: usize,
     /// True if the published view keeps alive what the store has let go of.
     stale_view: bool,
 }
@@ -237,6 +239,7 @@ impl<W> Node<W> {
             checkpoints,
             log_snapshot: None,
             tidying: false,
+            slices: 0,
             stale_view: false,
         }
     }
@@ -309,7 +312,8 @@ impl<W> Node<W> {
     pub fn tick(&mut self) {
         self.now += 1;
         self.raft.tick();
-        self.tidy(GARBAGE_PER_TICK, PLACED_PER_TICK);
+        self.slices = SLICES_PER_TICK;
+        self.tidy();
         self.checkpoints.tick(self.now, &self.store, self.tidying);
         let elected = self.leader_since;
         let election_ticks = u64::from(self.options.election_ticks);
@@ -366,11 +370,16 @@ impl<W> Node<W> {
         }
     }
 
-    /// Goes on with what the store does beside applying entries. When that is done, the view that
-    /// was published last would keep alive what is no longer needed.
-    fn tidy(&mut self, garbage: usize, chunks: usize) {
-        let collecting = self.store.collect(garbage);
-        let tidying = self.store.place(chunks) || collecting;
+    /// Returns true if the next turn has something to do even if nothing comes in.
+    pub fn wants_turn(&self) -> bool {
+        self.tidying && self.slices > 0
+    }
+
+    /// Does a slice of what the store does beside applying entries. When that is done, the view
+    /// that was published last would keep alive what is no longer needed.
+    fn tidy(&mut self) {
+        let collecting = self.store.collect(GARBAGE_PER_SLICE);
+        let tidying = self.store.place(PLACED_PER_SLICE) || collecting;
         self.stale_view |= self.tidying && !tidying;
         self.tidying = tidying;
     }
@@ -574,10 +583,13 @@ impl<W> Node<W> {
         let applied = self.applied();
         if moved {
             turn.passed.extend(self.store.take_passed());
-            self.tidy(GARBAGE_PER_TURN, PLACED_PER_TURN);
+            self.tidy();
             self.raft.set_applied(applied);
             turn.view = Some(self.store.view());
             self.forget_applied(applied);
+        } else if self.wants_turn() {
+            self.slices -= 1;
+            self.tidy();
         }
         self.check_checkpoint(turn);
         self.check_leadership();

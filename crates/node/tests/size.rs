@@ -91,7 +91,7 @@ impl Machine {
                     | Event::SendSnapshot(..) => {}
                 }
             }
-            if turn.idle {
+            if turn.idle && !self.node.wants_turn() {
                 return;
             }
         }

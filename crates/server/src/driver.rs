@@ -47,7 +47,7 @@ const TICKS_PER_WAKE: u32 = 1;
 /// Bytes per microsecond that a background job writes: 96 MB/s, which is more than a log takes in.
 const BACKGROUND_BYTES_PER_US: u64 = 96;
 /// The priority of a background job, which on Linux is that of its thread.
-const BACKGROUND_NICE: i32 = 10;
+pub(crate) const BACKGROUND_NICE: i32 = 10;
 /// Batches of log work that share one sync.
 const WORK_PER_SYNC: usize = 64;
 
@@ -191,7 +191,10 @@ impl Driver {
         }
         let mut next_tick = Instant::now();
         loop {
-            let wait = next_tick.saturating_duration_since(Instant::now());
+            let wait = match self.node.wants_turn() {
+                true => Duration::ZERO,
+                false => next_tick.saturating_duration_since(Instant::now()),
+            };
             let stop = match self.receiver.recv_timeout(wait) {
                 Ok(input) => self.take(input),
                 Err(RecvTimeoutError::Timeout) => false,

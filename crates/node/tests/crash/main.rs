@@ -162,7 +162,7 @@ impl<'a> Machine<'a> {
                     | Event::SendSnapshot(..) => {}
                 }
             }
-            if turn.idle {
+            if turn.idle && !self.node.wants_turn() {
                 return;
             }
         }

@@ -55,8 +55,9 @@ impl Simulation {
                 process.node.persisted(process.durable);
             }
             self.compare(member)?;
-            let turn = self.process(member).node.turn();
-            let idle = turn.idle;
+            let node = &mut self.process(member).node;
+            let turn = node.turn();
+            let idle = turn.idle && !node.wants_turn();
             self.carry_out(member, turn)?;
             if self.members[member].process.is_none() {
                 return Ok(());
