@@ -1,10 +1,10 @@
 //! The history: the records of all changes in the order in which they happened.
 //!
 //! Records are kept in chunks. A chunk is *hot* while the bytes of its records are in memory, and
-//! *placed* when they are in segment files; a chunk that is placed and not hot is a short row per
-//! record, and reading one of them reads a file. Only the last chunk grows, and its slots are
-//! filled in place, so a reader that holds an older view shares it without a lock and without a
-//! copy: the view knows how many of the slots are its own. Compaction drops records; a chunk that
+//! *placed* when they are in segment files; of a chunk that is placed and not hot there are a
+//! few bytes per record, and reading one of them reads a file. Only the last chunk grows, and its
+//! slots are filled in place, so a reader that holds an older view shares it without a lock and
+//! without a copy: the view knows how many of the slots are its own. Compaction drops records; a chunk that
 //! lost many is written anew with what it still has, and neighbours that became small are joined,
 //! so the memory that the history takes follows the records that are left and not the revisions
 //! there ever were.
@@ -35,7 +35,7 @@ mod sweep;
 mod tests;
 mod walk;
 
-pub(crate) use cold::{Cold, ColdBuilder, Place, Row};
+pub(crate) use cold::{Cold, ColdBuilder, Place};
 pub(crate) use place::{Files, Listed, Moved, Placing};
 use sweep::Dead;
 pub(crate) use walk::read_places;
@@ -107,7 +107,7 @@ impl History {
         let mut size = 0;
         for cold in links.iter().filter_map(|link| link.cold.as_ref()) {
             size += cold.bytes();
-            cold.rows().iter().for_each(|row| files.hold(cold, row));
+            cold.places().for_each(|place| files.hold(&place));
         }
         let tail_len = links.last().map_or(0, |link| link.len);
         let view = HistoryView { links: Arc::new(links), tail_len };
@@ -186,7 +186,7 @@ impl History {
         let length = link.length(slot);
         self.size -= length;
         match &link.cold {
-            Some(cold) => self.files.release(cold, cold.row(slot)),
+            Some(cold) => self.files.release(&cold.place(slot)),
             None => self.unplaced -= length,
         }
         let is_tail = at + 1 == self.view.links.len();
@@ -284,14 +284,14 @@ impl HistoryView {
 impl Link {
     /// A chunk whose records are in files.
     pub(crate) fn placed(cold: Cold) -> Self {
-        let (first, len) = (cold.row(0).revision(), cold.rows().len());
+        let (first, len) = (cold.revision(0), cold.len());
         Self { first, len, hot: None, cold: Some(Arc::new(cold)) }
     }
 
     fn revision(&self, slot: usize) -> Revision {
         match (&self.hot, &self.cold) {
             (Some(hot), _) => filled(hot, slot).revision,
-            (None, Some(cold)) => cold.row(slot).revision(),
+            (None, Some(cold)) => cold.revision(slot),
             (None, None) => unreachable!("a chunk is hot or placed"),
         }
     }
@@ -300,7 +300,7 @@ impl Link {
     fn length(&self, slot: usize) -> usize {
         match (&self.hot, &self.cold) {
             (Some(hot), _) => filled(hot, slot).bytes.len(),
-            (None, Some(cold)) => cold.row(slot).length(),
+            (None, Some(cold)) => cold.length(slot),
             (None, None) => unreachable!("a chunk is hot or placed"),
         }
     }

@@ -124,7 +124,7 @@ impl Job<'_> {
             let Some(cold) = cold else { continue };
             let placed = Link::placed(cold);
             let cold = placed.cold.clone().expect("the chunk was just placed");
-            if cold.rows().len() == len {
+            if cold.len() == len {
                 moved.push(Moved { before: link.clone(), cold });
             }
             links.push(placed);
@@ -182,14 +182,14 @@ impl Job<'_> {
         victims: &BTreeSet<u64>,
     ) -> Result<Cold, CheckpointError> {
         let checkpoint = self.checkpoint;
-        let len = cold.rows().len();
+        let len = cold.len();
         let is_victim = |place: &Place<'_>| victims.contains(&place.segment.number());
         let mut places = ColdBuilder::default();
         let mut from = 0;
         while from < len {
             let (mut end, mut bytes) = (from, 0);
             while end < len && bytes < COPY_BYTES {
-                bytes += cold.row(end).length();
+                bytes += cold.length(end);
                 end += 1;
             }
             let old: Vec<_> = (from..end).map(|slot| cold.place(slot)).collect();

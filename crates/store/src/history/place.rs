@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::segment::Segment;
 use super::sweep::Dead;
-use super::{Cold, ColdBuilder, History, HistoryView, Hot, Link, Row, filled};
+use super::{Cold, ColdBuilder, History, HistoryView, Hot, Link, Place, filled};
 use crate::revision::Revision;
 
 /// A segment that a checkpoint names.
@@ -34,16 +34,16 @@ pub(crate) struct Files {
 
 impl Files {
     /// Notes that a record is in a file.
-    pub(super) fn hold(&mut self, cold: &Cold, row: &Row) {
-        if let Some(listed) = self.listed.get_mut(&cold.segment(row).number()) {
-            listed.live += row.stored_bytes();
+    pub(super) fn hold(&mut self, place: &Place<'_>) {
+        if let Some(listed) = self.listed.get_mut(&place.segment.number()) {
+            listed.live += place.stored_bytes();
         }
     }
 
     /// Notes that a record in a file is no longer needed.
-    pub(super) fn release(&mut self, cold: &Cold, row: &Row) {
-        if let Some(listed) = self.listed.get_mut(&cold.segment(row).number()) {
-            listed.live = listed.live.saturating_sub(row.stored_bytes());
+    pub(super) fn release(&mut self, place: &Place<'_>) {
+        if let Some(listed) = self.listed.get_mut(&place.segment.number()) {
+            listed.live = listed.live.saturating_sub(place.stored_bytes());
         }
     }
 }
@@ -147,7 +147,7 @@ impl History {
         let Some(link) = self.rebuilt(at, placing) else { return };
         let len = link.len;
         let cold = link.cold.clone().expect("a chunk that was rebuilt is placed");
-        // The rows of the new chunk are those of the living slots of the old one, in order.
+        // The places of the new chunk are those of the living slots of the old one, in order.
         self.move_records(at, &cold);
         self.dead[at] = Dead::default();
         if at + 1 == self.view.links.len() {
@@ -172,22 +172,22 @@ impl History {
         Some(Link { hot, ..Link::placed(cold) })
     }
 
-    /// Notes that the living records of a chunk are in other places from now on. There is a row
-    /// for each slot or for each living one.
+    /// Notes that the living records of a chunk are in other places from now on. There is a
+    /// place for each slot or for each living one.
     fn move_records(&mut self, at: usize, cold: &Arc<Cold>) {
         let (link, dead) = (&self.view.links[at], &self.dead[at]);
         let len = self.view.filled(at);
-        let all = cold.rows().len() == len;
-        let mut rows = cold.rows().iter();
+        let all = cold.len() == len;
+        let mut places = cold.places();
         for slot in 0..len {
             let lives = !dead.has(slot);
-            let row = if all || lives { rows.next() } else { None };
-            let Some(row) = row.filter(|_| lives) else { continue };
+            let place = if all || lives { places.next() } else { None };
+            let Some(place) = place.filter(|_| lives) else { continue };
             match &link.cold {
-                Some(before) => self.files.release(before, before.row(slot)),
-                None => self.unplaced -= row.length(),
+                Some(before) => self.files.release(&before.place(slot)),
+                None => self.unplaced -= place.length as usize,
             }
-            self.files.hold(cold, row);
+            self.files.hold(&place);
         }
     }
 
