@@ -119,6 +119,8 @@ pub struct Checkpoint {
     view: View,
     conf: ConfState,
     files: Files,
+    /// Bytes of placed records that may be in memory.
+    budget: usize,
     /// Whether records that compaction made unreachable may be in the view.
     has_garbage: bool,
     lineage: Arc<()>,
@@ -197,8 +199,9 @@ impl Store {
     /// at that entry comes from the caller.
     pub fn checkpoint(&mut self, conf: ConfState) -> Checkpoint {
         let files = self.kv.history.seal();
-        let (has_garbage, lineage) = (self.kv.has_garbage(), Arc::clone(&self.lineage));
-        Checkpoint { view: self.view(), conf, files, has_garbage, lineage }
+        let (budget, has_garbage) = (self.kv.history.budget(), self.kv.has_garbage());
+        let lineage = Arc::clone(&self.lineage);
+        Checkpoint { view: self.view(), conf, files, budget, has_garbage, lineage }
     }
 }
 

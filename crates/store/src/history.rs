@@ -1,16 +1,17 @@
 //! The history: the records of all changes in the order in which they happened.
 //!
-//! Records are kept in chunks. A chunk is *hot* while the bytes of its records are in memory, and
-//! *placed* when they are in segment files; of a chunk that is placed and not hot there are a
-//! few bytes per record, and reading one of them reads a file. Only the last chunk grows, and its
-//! slots are filled in place, so a reader that holds an older view shares it without a lock and
-//! without a copy: the view knows how many of the slots are its own. Compaction drops records; a chunk that
+//! Records are kept in chunks. A chunk is *new* until a background job has put its records into
+//! segment files; then it is *placed*, and a few bytes per record tell where they are. A placed
+//! chunk is *hot* while the bytes of its records are in memory too, in one buffer; of another one,
+//! reading a record reads a file. Only the last chunk grows, and its slots are filled in place, so
+//! a reader that holds an older view shares it without a lock and without a copy: the view knows
+//! how many of the slots are its own. Compaction drops records; a chunk that
 //! lost many is written anew with what it still has, and neighbours that became small are joined,
 //! so the memory that the history takes follows the records that are left and not the revisions
 //! there ever were.
 //!
-//! In reading order: `segment` (a file of records), `cold` (where the records of a chunk are),
-//! `walk` (reading, many at a time), `sweep` (giving back memory), `place` (taking over what a
+//! In reading order: `link` (a chunk), `segment` (a file of records), `cold` (where the records of
+//! a chunk are), `packed` (the bytes of a hot one), `walk` (reading, many at a time), `sweep` (giving back memory), `place` (taking over what a
 //! background job put into files, and letting go of bytes beyond the budget).
 //!
 //! Not here: which record belongs to which key, which records are dead, and when files are
@@ -19,7 +20,7 @@
 //! Invariants:
 //! - Revisions ascend, within a chunk and across chunks.
 //! - A slot of the last chunk that was filled never changes.
-//! - Every chunk is hot or placed, or both. What a reader sees does not depend on which.
+//! - What a reader sees does not depend on the form of a chunk.
 
 use std::sync::{Arc, OnceLock};
 
@@ -28,6 +29,8 @@ use bytes::Bytes;
 use crate::revision::Revision;
 
 mod cold;
+mod link;
+mod packed;
 mod place;
 pub(crate) mod segment;
 mod sweep;
@@ -36,6 +39,8 @@ mod tests;
 mod walk;
 
 pub(crate) use cold::{Cold, ColdBuilder, Place};
+pub(crate) use link::{Body, Link, Slots, filled};
+pub(crate) use packed::Packed;
 pub(crate) use place::{Files, Listed, Moved, Placing};
 use sweep::Dead;
 pub(crate) use walk::read_places;
@@ -54,19 +59,6 @@ pub(crate) struct Record {
     pub(crate) tombstone: bool,
     /// The bytes; see [`crate::record`].
     pub(crate) bytes: Bytes,
-}
-
-/// The records of a hot chunk. Those of a finished chunk are all filled.
-pub(crate) type Hot = Arc<[OnceLock<Record>]>;
-
-/// A chunk, and where it begins, so that a search does not have to touch it.
-#[derive(Clone, Debug)]
-pub(crate) struct Link {
-    pub(crate) first: Revision,
-    /// How many slots are filled. Of the last chunk the view knows it.
-    pub(crate) len: usize,
-    pub(crate) hot: Option<Hot>,
-    pub(crate) cold: Option<Arc<Cold>>,
 }
 
 /// The history, to be written by one.
@@ -105,7 +97,7 @@ impl History {
     /// A history whose records are all in files.
     pub(crate) fn placed(links: Vec<Link>, mut files: Files) -> Self {
         let mut size = 0;
-        for cold in links.iter().filter_map(|link| link.cold.as_ref()) {
+        for cold in links.iter().filter_map(Link::cold) {
             size += cold.bytes();
             cold.places().for_each(|place| files.hold(&place));
         }
@@ -137,16 +129,20 @@ impl History {
         self.size += bytes.len();
         self.unplaced += bytes.len();
         self.tail_bytes += bytes.len();
-        let last = self.view.links.last().and_then(|link| link.hot.as_ref());
-        let last = last.expect("a chunk that takes records is hot");
-        let filled = last[self.view.tail_len].set(Record { revision, tombstone, bytes });
+        let Some(Link { body: Body::New(slots), .. }) = self.view.links.last() else {
+            unreachable!("a chunk that takes records is new");
+        };
+        let filled = slots[self.view.tail_len].set(Record { revision, tombstone, bytes });
         assert!(filled.is_ok(), "two writers appended to one history");
         self.view.tail_len += 1;
     }
 
     fn tail_is_finished(&self) -> bool {
         let Some(tail) = self.view.links.last() else { return true };
-        let room = tail.hot.as_ref().is_some_and(|hot| hot.len() > self.view.tail_len);
+        let room = match &tail.body {
+            Body::New(slots) => slots.len() > self.view.tail_len,
+            Body::Placed { .. } => false,
+        };
         !room || tail.first < self.boundary || self.tail_bytes >= CHUNK_BYTES
     }
 
@@ -156,23 +152,25 @@ impl History {
             let link = &mut Arc::make_mut(&mut self.view.links)[sealed];
             link.len = len;
             // A chunk that was ended early does not keep room for more.
-            let spare = link.hot.as_ref().is_some_and(|hot| hot.len() >= 2 * len);
-            if let Some(hot) = link.hot.as_mut().filter(|_| spare) {
-                *hot = hot[..len].iter().cloned().collect();
+            if let Body::New(slots) = &mut link.body
+                && slots.len() >= 2 * len
+            {
+                *slots = slots[..len].iter().cloned().collect();
             }
             self.sweep(sealed);
         }
-        let hot = (0..CHUNK_SLOTS).map(|_| OnceLock::new()).collect();
-        let link = Link { first, len: 0, hot: Some(hot), cold: None };
-        Arc::make_mut(&mut self.view.links).push(link);
+        let body = Body::New((0..CHUNK_SLOTS).map(|_| OnceLock::new()).collect());
+        Arc::make_mut(&mut self.view.links).push(Link { first, len: 0, body });
         self.dead.push(Dead::default());
         (self.view.tail_len, self.tail_bytes) = (0, 0);
     }
 
     /// Ends the last chunk, for a job that puts into files what there is: what comes later goes
-    /// into another one. Returns the files there are.
+    /// into another one. Returns the files there are. Room is made for what the job will place, so
+    /// that both do not add up while it works.
     pub(crate) fn seal(&mut self) -> Files {
         self.boundary = self.view.boundary();
+        self.evict(self.budget.saturating_sub(self.unplaced));
         self.files.clone()
     }
 
@@ -185,9 +183,9 @@ impl History {
         let link = &self.view.links[at];
         let length = link.length(slot);
         self.size -= length;
-        match &link.cold {
-            Some(cold) => self.files.release(&cold.place(slot)),
-            None => self.unplaced -= length,
+        match &link.body {
+            Body::New(_) => self.unplaced -= length,
+            Body::Placed { cold, .. } => self.files.release(&cold.place(slot)),
         }
         let is_tail = at + 1 == self.view.links.len();
         if self.dead[at].count() * 4 >= self.view.filled(at) && !is_tail {
@@ -208,6 +206,11 @@ impl History {
     /// Bytes of the records that are in no file.
     pub(crate) fn unplaced(&self) -> usize {
         self.unplaced
+    }
+
+    /// How many bytes of placed records may be in memory.
+    pub(crate) fn budget(&self) -> usize {
+        self.budget
     }
 
     /// The files that the newest checkpoint names.
@@ -243,7 +246,27 @@ impl HistoryView {
     /// Where in files the record of `revision` is.
     pub(crate) fn place(&self, revision: Revision) -> Option<Place<'_>> {
         let (link, slot) = self.find(revision)?;
-        self.links[link].cold.as_ref().map(|cold| cold.place(slot))
+        self.links[link].cold().map(|cold| cold.place(slot))
+    }
+
+    /// Whether there is a record of `revision` and its bytes are in memory.
+    fn is_in_memory(&self, revision: Revision) -> bool {
+        self.find(revision).is_some_and(|(link, _)| self.links[link].is_in_memory())
+    }
+
+    /// Where the newest chunks begin that take no more than so many bytes together. How many one
+    /// takes is told of a chunk and its length.
+    pub(crate) fn newest_within(
+        &self,
+        budget: usize,
+        mut bytes: impl FnMut(&Link, usize) -> usize,
+    ) -> usize {
+        let mut kept = 0_usize;
+        let fits = |at: &usize| {
+            kept = kept.saturating_add(bytes(&self.links[*at], self.filled(*at)));
+            kept <= budget
+        };
+        self.links.len() - (0..self.links.len()).rev().take_while(fits).count()
     }
 
     fn find(&self, revision: Revision) -> Option<(usize, usize)> {
@@ -279,40 +302,4 @@ impl HistoryView {
         let is_tail = at + 1 == self.links.len();
         if is_tail { self.tail_len } else { self.links[at].len }
     }
-}
-
-impl Link {
-    /// A chunk whose records are in files.
-    pub(crate) fn placed(cold: Cold) -> Self {
-        let (first, len) = (cold.revision(0), cold.len());
-        Self { first, len, hot: None, cold: Some(Arc::new(cold)) }
-    }
-
-    fn revision(&self, slot: usize) -> Revision {
-        match (&self.hot, &self.cold) {
-            (Some(hot), _) => filled(hot, slot).revision,
-            (None, Some(cold)) => cold.revision(slot),
-            (None, None) => unreachable!("a chunk is hot or placed"),
-        }
-    }
-
-    /// Bytes of a record.
-    fn length(&self, slot: usize) -> usize {
-        match (&self.hot, &self.cold) {
-            (Some(hot), _) => filled(hot, slot).bytes.len(),
-            (None, Some(cold)) => cold.length(slot),
-            (None, None) => unreachable!("a chunk is hot or placed"),
-        }
-    }
-
-    /// What the bytes of a placed chunk take while they are in memory too.
-    fn hot_bytes(&self) -> usize {
-        let slots = self.hot.as_ref().map_or(0, |hot| size_of_val(&**hot));
-        slots + self.cold.as_ref().map_or(0, |cold| cold.bytes())
-    }
-}
-
-/// A slot that a view has.
-pub(crate) fn filled(hot: &[OnceLock<Record>], slot: usize) -> &Record {
-    hot[slot].get().expect("slots are filled before they are seen")
 }

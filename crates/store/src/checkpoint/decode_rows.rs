@@ -75,7 +75,7 @@ fn link(chunk: &[Located], segments: &[Listed]) -> Option<Link> {
         let segment = &segments[segment as usize].segment;
         places.push(&Place { segment, offset, revision, tombstone, length });
     }
-    places.finish().map(Link::placed)
+    places.finish().map(|cold| Link::placed(cold, None))
 }
 
 struct Rows<'a> {

@@ -9,15 +9,15 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use quoin_vfs::FileSystem;
 
 use super::{Checkpoint, CheckpointError, WriteOptions, Written, files, rows};
 use crate::history::segment::{self, SegmentWriter};
 use crate::history::{
-    Cold, ColdBuilder, Files, HistoryView, Hot, Link, Moved, Place, Placing, Record, filled,
-    read_places,
+    Body, Cold, ColdBuilder, Files, HistoryView, Link, Moved, Packed, Place, Placing, Record,
+    filled, read_places,
 };
 
 /// A segment is rewritten when less than this part of it is needed.
@@ -106,28 +106,31 @@ impl Job<'_> {
     fn move_records(&mut self) -> Result<(HistoryView, Vec<Moved>), CheckpointError> {
         let victims = self.victims();
         let (mut links, mut moved) = (Vec::new(), Vec::new());
-        let checkpoint = self.checkpoint;
-        for (link, len) in checkpoint.view.history.links() {
+        let (view, budget) = (&self.checkpoint.view.history, self.checkpoint.budget);
+        let hot_from = view.newest_within(budget, Link::future_hot_bytes);
+        for (at, (link, len)) in view.links().enumerate() {
             let is_victim = |cold: &Cold| {
                 let mut segments = cold.segments().iter();
                 segments.any(|segment| victims.contains(&segment.number()))
             };
-            let cold = match (&link.cold, &link.hot) {
-                (Some(cold), _) if !is_victim(cold) => {
-                    links.push(Link { hot: None, len, ..link.clone() });
+            let after = match &link.body {
+                Body::Placed { cold, .. } if !is_victim(cold) => {
+                    let body = Body::Placed { cold: Arc::clone(cold), hot: None };
+                    links.push(Link { len, body, ..*link });
                     continue;
                 }
-                (Some(cold), hot) => Some(self.rewrite(cold, hot.as_ref(), &victims)?),
-                (None, Some(hot)) => self.write_new(hot, len)?,
-                (None, None) => unreachable!("a chunk is hot or placed"),
+                Body::Placed { cold, .. } => {
+                    Link::placed(self.rewrite(link, cold, &victims)?, None)
+                }
+                Body::New(slots) => match self.write_new(&slots[..len], at >= hot_from)? {
+                    Some(after) => after,
+                    None => continue,
+                },
             };
-            let Some(cold) = cold else { continue };
-            let placed = Link::placed(cold);
-            let cold = placed.cold.clone().expect("the chunk was just placed");
-            if cold.len() == len {
-                moved.push(Moved { before: link.clone(), cold });
+            if after.len == len {
+                moved.push(Moved { before: link.clone(), after: after.clone() });
             }
-            links.push(placed);
+            links.push(after);
         }
         victims.iter().for_each(|number| drop(self.files.listed.remove(number)));
         Ok((HistoryView::of(links), moved))
@@ -162,23 +165,29 @@ impl Job<'_> {
 
     /// Writes the records of a chunk that is in no file. Without garbage, a record that is not
     /// kept was dropped; with it, somebody may still have to look at the record.
-    fn write_new(&mut self, hot: &Hot, len: usize) -> Result<Option<Cold>, CheckpointError> {
+    fn write_new(
+        &mut self,
+        slots: &[OnceLock<Record>],
+        is_hot: bool,
+    ) -> Result<Option<Link>, CheckpointError> {
         let checkpoint = self.checkpoint;
-        let mut places = ColdBuilder::default();
-        for slot in 0..len {
-            let record = filled(hot, slot);
+        let (mut places, mut kept) = (ColdBuilder::default(), Vec::new());
+        for slot in 0..slots.len() {
+            let record = filled(slots, slot);
             if checkpoint.has_garbage || checkpoint.view.is_kept(record) {
                 places.push(&self.append(record)?);
+                kept.push(Some(record.bytes.clone()));
             }
         }
-        Ok(places.finish())
+        let hot = is_hot.then(|| Packed::of(kept.into_iter())).flatten();
+        Ok(places.finish().map(|cold| Link::placed(cold, hot)))
     }
 
     /// Copies the records of a chunk that are kept out of some segments.
     fn rewrite(
         &mut self,
+        link: &Link,
         cold: &Cold,
-        hot: Option<&Hot>,
         victims: &BTreeSet<u64>,
     ) -> Result<Cold, CheckpointError> {
         let checkpoint = self.checkpoint;
@@ -194,18 +203,14 @@ impl Job<'_> {
             }
             let old: Vec<_> = (from..end).map(|slot| cold.place(slot)).collect();
             let wanted: Vec<_> = old.iter().filter(|place| is_victim(place)).copied().collect();
-            let read = match hot {
-                Some(_) => Vec::new(),
-                None => read_places(&wanted)?,
-            };
+            let read = if link.is_in_memory() { Vec::new() } else { read_places(&wanted)? };
             let mut read = read.into_iter();
             for (slot, place) in (from..end).zip(&old) {
-                let (revision, tombstone) = (place.revision, place.tombstone);
-                let record = match hot {
-                    _ if !is_victim(place) => None,
-                    Some(hot) => Some(filled(hot, slot).clone()),
-                    None => read.next().map(|bytes| Record { revision, tombstone, bytes }),
+                let bytes = match is_victim(place) {
+                    true => link.bytes(slot).or_else(|| read.next()),
+                    false => None,
                 };
+                let record = bytes.map(|bytes| place.record(bytes));
                 match record.filter(|record| checkpoint.view.is_kept(record)) {
                     Some(record) => places.push(&self.append(&record)?),
                     // What is not kept stays in its old file as long as somebody looks at it.

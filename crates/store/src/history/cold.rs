@@ -14,6 +14,9 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
+use super::Record;
 use super::segment::{RECORD_HEAD_BYTES, Segment};
 use crate::revision::Revision;
 
@@ -174,6 +177,11 @@ impl Place<'_> {
     /// Whether a record can have this length; longer ones are no records of ours.
     pub(crate) fn is_length(length: u32) -> bool {
         length & TOMBSTONE == 0
+    }
+
+    /// The record that has these bytes.
+    pub(crate) fn record(&self, bytes: Bytes) -> Record {
+        Record { revision: self.revision, tombstone: self.tombstone, bytes }
     }
 
     /// Bytes that the record takes in its file.

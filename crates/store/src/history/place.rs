@@ -6,11 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::mem;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use super::segment::Segment;
 use super::sweep::Dead;
-use super::{Cold, ColdBuilder, History, HistoryView, Hot, Link, Place, filled};
+use super::{Body, Cold, ColdBuilder, History, HistoryView, Link, Packed, Place};
 use crate::revision::Revision;
 
 /// A segment that a checkpoint names.
@@ -53,13 +53,16 @@ impl Files {
 pub(crate) struct Moved {
     /// The chunk as it was.
     pub(crate) before: Link,
-    pub(crate) cold: Arc<Cold>,
+    /// The same records as they are now. If the chunk was new, the bytes that stay in memory are
+    /// there.
+    pub(crate) after: Link,
 }
 
 /// What a job has done to a history.
 #[derive(Debug)]
 pub(crate) struct Placing {
-    /// Where everything is now that the job found worth keeping.
+    /// Where everything is now that the job found worth keeping. Chunks that were new are hot if
+    /// they are to be.
     pub(crate) view: HistoryView,
     /// The chunks that changed, in order, of which the job left out nothing.
     pub(crate) moved: Vec<Moved>,
@@ -74,20 +77,10 @@ impl Placing {
     }
 
     /// What the job made of a chunk, if it is still the same.
-    fn of(&self, link: &Link) -> Option<&Arc<Cold>> {
+    fn of(&self, link: &Link) -> Option<&Link> {
         let at = self.moved.partition_point(|moved| moved.before.first < link.first);
-        let Moved { before, cold } = self.moved.get(at)?;
-        let same_hot = match (&before.hot, &link.hot) {
-            (Some(before), Some(now)) => Arc::ptr_eq(before, now),
-            (None, None) => true,
-            (Some(_), None) | (None, Some(_)) => false,
-        };
-        let same_cold = match (&before.cold, &link.cold) {
-            (Some(before), Some(now)) => Arc::ptr_eq(before, now),
-            (None, None) => true,
-            (Some(_), None) | (None, Some(_)) => false,
-        };
-        (same_hot && same_cold).then_some(cold)
+        let Moved { before, after } = self.moved.get(at)?;
+        before.is_same(link).then_some(after)
     }
 }
 
@@ -95,7 +88,7 @@ impl History {
     /// Sets how many bytes of records may be in memory although they are in files.
     pub(crate) fn set_budget(&mut self, budget: usize) {
         self.budget = budget;
-        self.evict();
+        self.evict(budget);
     }
 
     /// Begins to take over the work of a job. [`Self::place`] does it.
@@ -119,7 +112,7 @@ impl History {
             let at = self.view.links.partition_point(|link| link.first < placing.next);
             let first = self.view.links.get(at).map(|link| link.first);
             let Some(first) = first.filter(|first| last.is_some_and(|last| *first <= last)) else {
-                self.evict();
+                self.evict(self.budget);
                 return false;
             };
             self.place_chunk(at, &placing);
@@ -131,50 +124,53 @@ impl History {
 
     fn place_chunk(&mut self, at: usize, placing: &Placing) {
         let link = &self.view.links[at];
-        if let Some(cold) = placing.of(link) {
-            let cold = Arc::clone(cold);
-            self.move_records(at, &cold);
-            Arc::make_mut(&mut self.view.links)[at].cold = Some(cold);
+        if let Some(Link { body: Body::Placed { cold, hot }, .. }) = placing.of(link) {
+            let hot = match &link.body {
+                Body::New(_) => hot.clone(),
+                Body::Placed { hot, .. } => hot.clone(),
+            };
+            self.move_records(at, cold);
+            let body = Body::Placed { cold: Arc::clone(cold), hot };
+            Arc::make_mut(&mut self.view.links)[at].body = body;
             return;
         }
         let has_moved = |cold: &Cold| {
             let mut segments = cold.segments().iter();
             segments.any(|segment| !self.files.listed.contains_key(&segment.number()))
         };
-        if link.cold.as_ref().is_some_and(|cold| !has_moved(cold)) {
+        if link.cold().is_some_and(|cold| !has_moved(cold)) {
             return;
         }
-        let Some(link) = self.rebuilt(at, placing) else { return };
-        let len = link.len;
-        let cold = link.cold.clone().expect("a chunk that was rebuilt is placed");
+        let Some((cold, hot)) = self.rebuilt(at, placing) else { return };
         // The places of the new chunk are those of the living slots of the old one, in order.
         self.move_records(at, &cold);
         self.dead[at] = Dead::default();
         if at + 1 == self.view.links.len() {
-            self.view.tail_len = len;
+            self.view.tail_len = cold.len();
         }
-        Arc::make_mut(&mut self.view.links)[at] = link;
+        Arc::make_mut(&mut self.view.links)[at] = Link::placed(cold, hot);
     }
 
     /// A chunk without its dead records, placed as the job tells. None if nothing lives, or if the
     /// job does not know of some record: then it stays as it is until the next job.
-    fn rebuilt(&self, at: usize, placing: &Placing) -> Option<Link> {
+    fn rebuilt(&self, at: usize, placing: &Placing) -> Option<(Cold, Option<Arc<Packed>>)> {
         let link = &self.view.links[at];
-        let (mut records, mut places) = (Vec::new(), ColdBuilder::default());
-        for slot in (0..self.view.filled(at)).filter(|slot| !self.dead[at].has(*slot)) {
+        let mut places = ColdBuilder::default();
+        for slot in self.living(at) {
             places.push(&placing.view.place(link.revision(slot))?);
-            if let Some(hot) = &link.hot {
-                records.push(OnceLock::from(filled(hot, slot).clone()));
-            }
         }
-        let hot = link.hot.as_ref().map(|_| Hot::from(records));
         let cold = places.finish()?;
-        Some(Link { hot, ..Link::placed(cold) })
+        let is_hot = match &link.body {
+            Body::New(_) => placing.view.is_in_memory(cold.revision(0)),
+            Body::Placed { hot, .. } => hot.is_some(),
+        };
+        let bytes = self.living(at).map(|slot| link.bytes(slot));
+        Some((cold, is_hot.then(|| Packed::of(bytes)).flatten()))
     }
 
     /// Notes that the living records of a chunk are in other places from now on. There is a
     /// place for each slot or for each living one.
-    fn move_records(&mut self, at: usize, cold: &Arc<Cold>) {
+    fn move_records(&mut self, at: usize, cold: &Cold) {
         let (link, dead) = (&self.view.links[at], &self.dead[at]);
         let len = self.view.filled(at);
         let all = cold.len() == len;
@@ -183,28 +179,23 @@ impl History {
             let lives = !dead.has(slot);
             let place = if all || lives { places.next() } else { None };
             let Some(place) = place.filter(|_| lives) else { continue };
-            match &link.cold {
-                Some(before) => self.files.release(&before.place(slot)),
-                None => self.unplaced -= place.length as usize,
+            match &link.body {
+                Body::New(_) => self.unplaced -= place.length as usize,
+                Body::Placed { cold: before, .. } => self.files.release(&before.place(slot)),
             }
             self.files.hold(&place);
         }
     }
 
-    /// Drops from memory the bytes of placed chunks beyond the budget, the oldest first.
-    fn evict(&mut self) {
-        let mut kept = 0;
-        let is_placed = |link: &&Link| link.hot.is_some() && link.cold.is_some();
-        let bytes: usize = self.view.links.iter().filter(is_placed).map(Link::hot_bytes).sum();
-        if bytes <= self.budget {
+    /// Drops from memory the bytes of placed chunks beyond a budget, the oldest first.
+    pub(super) fn evict(&mut self, budget: usize) {
+        let kept = self.view.newest_within(budget, |link, _| link.hot_bytes());
+        if self.view.links[..kept].iter().all(|link| link.hot_bytes() == 0) {
             return;
         }
-        for link in Arc::make_mut(&mut self.view.links).iter_mut().rev() {
-            if link.hot.is_some() && link.cold.is_some() {
-                kept += link.hot_bytes();
-                if kept > self.budget {
-                    link.hot = None;
-                }
+        for link in &mut Arc::make_mut(&mut self.view.links)[..kept] {
+            if let Body::Placed { hot, .. } = &mut link.body {
+                *hot = None;
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::{CHUNK_SLOTS, ColdBuilder, History, Hot, Link, filled};
+use super::{Body, CHUNK_BYTES, CHUNK_SLOTS, ColdBuilder, History, Link, Packed, Slots, filled};
 
 /// Which slots of a chunk are dead.
 #[derive(Debug, Default)]
@@ -40,13 +40,8 @@ impl History {
         if self.dead[at].count == 0 {
             return;
         }
-        let mut first = at;
-        if let Some(before) = at.checked_sub(1) {
-            let living = |at: usize| self.view.filled(at) - self.dead[at].count;
-            if living(at) + living(before) <= CHUNK_SLOTS / 2 && self.is_alike(before, at) {
-                first = before;
-            }
-        }
+        let before = at.checked_sub(1).filter(|before| self.is_joined(*before, at));
+        let first = before.unwrap_or(at);
         let replacement = self.without_dead(first..=at);
         let is_tail = at + 1 == self.view.links.len();
         self.dead.splice(first..=at, replacement.iter().map(|_| Dead::default()));
@@ -57,33 +52,56 @@ impl History {
         }
     }
 
+    /// Whether two neighbours become one chunk: a small one, also in bytes if they are in memory.
+    fn is_joined(&self, before: usize, at: usize) -> bool {
+        let count = |at: usize| self.view.filled(at) - self.dead[at].count;
+        if count(before) + count(at) > CHUNK_SLOTS / 2 || !self.is_alike(before, at) {
+            return false;
+        }
+        let living =
+            [before, at].into_iter().flat_map(|at| self.living(at).map(move |slot| (at, slot)));
+        let bytes: usize = living.map(|(at, slot)| self.view.links[at].length(slot)).sum();
+        !self.view.links[at].is_in_memory() || bytes <= CHUNK_BYTES
+    }
+
+    /// The slots of a chunk that were not dropped.
+    pub(super) fn living(&self, at: usize) -> impl Iterator<Item = usize> + Clone + '_ {
+        (0..self.view.filled(at)).filter(move |slot| !self.dead[at].has(*slot))
+    }
+
     /// Whether the chunks have the same form and lie on the same side of what a job has seen.
     fn is_alike(&self, before: usize, at: usize) -> bool {
         let (left, right) = (&self.view.links[before], &self.view.links[at]);
-        left.hot.is_some() == right.hot.is_some()
-            && left.cold.is_some() == right.cold.is_some()
+        left.is_in_memory() == right.is_in_memory()
+            && left.cold().is_some() == right.cold().is_some()
             && (left.first < self.boundary) == (right.first < self.boundary)
     }
 
     /// One chunk with what is left of some that are alike; none if nothing is left.
     fn without_dead(&self, chunks: std::ops::RangeInclusive<usize>) -> Option<Link> {
-        let (mut records, mut places) = (Vec::new(), ColdBuilder::default());
-        let (mut first, mut len) = (None, 0);
-        for at in chunks.clone() {
-            let link = &self.view.links[at];
-            for slot in (0..self.view.filled(at)).filter(|slot| !self.dead[at].has(*slot)) {
-                first = first.or(Some(link.revision(slot)));
-                len += 1;
-                if let Some(hot) = &link.hot {
-                    records.push(OnceLock::from(filled(hot, slot).clone()));
-                }
-                if let Some(cold) = &link.cold {
-                    places.push(&cold.place(slot));
-                }
+        let form = &self.view.links[*chunks.start()].body;
+        let links = &self.view.links;
+        let living = chunks.flat_map(|at| self.living(at).map(move |slot| (&links[at], slot)));
+        let (link, slot) = living.clone().next()?;
+        let first = link.revision(slot);
+        let link = match form {
+            Body::New(_) => {
+                let slots = living.filter_map(|(link, slot)| match &link.body {
+                    Body::New(slots) => Some(OnceLock::from(filled(slots, slot).clone())),
+                    Body::Placed { .. } => None,
+                });
+                let slots: Slots = slots.collect();
+                Link { first, len: slots.len(), body: Body::New(slots) }
             }
-        }
-        let is_hot = self.view.links[*chunks.start()].hot.is_some();
-        let hot = is_hot.then(|| Hot::from(records));
-        Some(Link { first: first?, len, hot, cold: places.finish().map(Arc::new) })
+            Body::Placed { .. } => {
+                let hot = Packed::of(living.clone().map(|(link, slot)| link.bytes(slot)));
+                let mut places = ColdBuilder::default();
+                for (link, slot) in living {
+                    places.push(&link.cold()?.place(slot));
+                }
+                Link::placed(places.finish()?, hot)
+            }
+        };
+        Some(link)
     }
 }

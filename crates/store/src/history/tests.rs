@@ -4,7 +4,7 @@ use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::{CHUNK_SLOTS, History, HistoryView};
+use super::{Body, CHUNK_SLOTS, History, HistoryView, Link};
 use crate::revision::Revision;
 
 type Model = BTreeMap<Revision, Bytes>;
@@ -82,7 +82,11 @@ fn memory_follows_what_is_left() {
     for main in (1..last).filter(|main| main % 512 != 0) {
         history.drop_record(Revision::first_of(main));
     }
-    let slots: usize = history.view.links.iter().map(|link| link.hot.as_ref().unwrap().len()).sum();
+    let slots = |link: &Link| match &link.body {
+        Body::New(slots) => slots.len(),
+        Body::Placed { .. } => panic!("no job has placed anything"),
+    };
+    let slots: usize = history.view.links.iter().map(slots).sum();
     let left = usize::try_from(last / 512).unwrap();
     assert!(history.view.links.len() <= 4, "{} chunks", history.view.links.len());
     assert!(slots <= left + 2 * CHUNK_SLOTS, "{slots} slots for {left} records");

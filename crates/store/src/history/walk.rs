@@ -5,8 +5,9 @@ use std::vec;
 
 use bytes::Bytes;
 
+use super::link::Found;
 use super::segment::{self, RECORD_HEAD_BYTES};
-use super::{CHUNK_SLOTS, HistoryView, Place, Record, filled};
+use super::{CHUNK_SLOTS, HistoryView, Place, Record};
 use crate::checkpoint::CheckpointError;
 use crate::revision::Revision;
 
@@ -30,27 +31,12 @@ impl HistoryView {
 
     /// The records of revisions that all have one, in the order in which they are asked for.
     pub(crate) fn records(&self, revisions: &[Revision]) -> Result<Vec<Record>, CheckpointError> {
-        let mut records = Vec::with_capacity(revisions.len());
-        let (mut places, mut missing) = (Vec::new(), Vec::new());
+        let mut wanted = Wanted::with_capacity(revisions.len());
         for &revision in revisions {
             let (at, slot) = self.find(revision).expect("every revision asked for has a record");
-            let link = &self.links[at];
-            match (&link.hot, &link.cold) {
-                (Some(hot), _) => records.push(filled(hot, slot).clone()),
-                (None, Some(cold)) => {
-                    let place = cold.place(slot);
-                    missing.push(records.len());
-                    let (revision, tombstone) = (place.revision, place.tombstone);
-                    records.push(Record { revision, tombstone, bytes: Bytes::new() });
-                    places.push(place);
-                }
-                (None, None) => unreachable!("a chunk is hot or placed"),
-            }
+            wanted.push(self.links[at].find(slot));
         }
-        for (at, bytes) in missing.into_iter().zip(read_places(&places)?) {
-            records[at].bytes = bytes;
-        }
-        Ok(records)
+        wanted.read()
     }
 
     /// The records from `revision` on. Records that compaction has passed may be among them or
@@ -62,6 +48,39 @@ impl HistoryView {
             None => 0,
         };
         Walk { view: self, link, slot, batch: FIRST_BATCH, ready: Vec::new().into_iter() }
+    }
+}
+
+/// Records, of which some are still to be read.
+struct Wanted<'a> {
+    /// Those that are to be read have no bytes.
+    records: Vec<Record>,
+    missing: Vec<usize>,
+    /// Where the missing ones are.
+    places: Vec<Place<'a>>,
+}
+
+impl<'a> Wanted<'a> {
+    fn with_capacity(count: usize) -> Self {
+        Self { records: Vec::with_capacity(count), missing: Vec::new(), places: Vec::new() }
+    }
+
+    fn push(&mut self, found: Found<'a>) {
+        match found {
+            Found::Record(record) => self.records.push(record),
+            Found::Place(place) => {
+                self.missing.push(self.records.len());
+                self.records.push(place.record(Bytes::new()));
+                self.places.push(place);
+            }
+        }
+    }
+
+    fn read(mut self) -> Result<Vec<Record>, CheckpointError> {
+        for (at, bytes) in self.missing.into_iter().zip(read_places(&self.places)?) {
+            self.records[at].bytes = bytes;
+        }
+        Ok(self.records)
     }
 }
 
@@ -80,33 +99,17 @@ impl Walk<'_> {
     fn fill(&mut self) -> Result<(), CheckpointError> {
         let filled = self.view.filled(self.link);
         let link = &self.view.links[self.link];
-        let (mut bytes, mut wanted) = (0, Vec::new());
-        while self.slot < filled && wanted.len() < self.batch && bytes < WALK_BYTES {
+        let (mut bytes, mut wanted) = (0, Wanted::with_capacity(self.batch));
+        while self.slot < filled && wanted.records.len() < self.batch && bytes < WALK_BYTES {
             bytes += link.length(self.slot);
-            wanted.push(self.slot);
+            wanted.push(link.find(self.slot));
             self.slot += 1;
         }
         self.batch = (self.batch * 2).min(CHUNK_SLOTS);
         if self.slot >= filled {
             (self.link, self.slot) = (self.link + 1, 0);
         }
-        let records = match (&link.hot, &link.cold) {
-            (Some(hot), _) => {
-                wanted.into_iter().map(|slot| super::filled(hot, slot).clone()).collect()
-            }
-            (None, Some(cold)) => {
-                let places: Vec<_> = wanted.into_iter().map(|slot| cold.place(slot)).collect();
-                let read = read_places(&places)?;
-                let records = places.iter().zip(read).map(|(place, bytes)| Record {
-                    revision: place.revision,
-                    tombstone: place.tombstone,
-                    bytes,
-                });
-                records.collect()
-            }
-            (None, None) => unreachable!("a chunk is hot or placed"),
-        };
-        self.ready = Vec::into_iter(records);
+        self.ready = wanted.read()?.into_iter();
         Ok(())
     }
 }
