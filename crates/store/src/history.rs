@@ -11,7 +11,7 @@
 //! there ever were.
 //!
 //! In reading order: `link` (a chunk), `segment` (a file of records), `cold` (where the records of
-//! a chunk are), `packed` (the bytes of a hot one), `walk` (reading, many at a time), `sweep` (giving back memory), `place` (taking over what a
+//! a chunk are), `packed` (the bytes of a hot one), `gather` (chunks of places in any order), `walk` (reading, many at a time), `sweep` (giving back memory), `place` (taking over what a
 //! background job put into files, and letting go of bytes beyond the budget).
 //!
 //! Not here: which record belongs to which key, which records are dead, and when files are
@@ -29,6 +29,7 @@ use bytes::Bytes;
 use crate::revision::Revision;
 
 mod cold;
+mod gather;
 mod link;
 mod packed;
 mod place;
@@ -39,6 +40,7 @@ mod tests;
 mod walk;
 
 pub(crate) use cold::{Cold, ColdBuilder, Place};
+pub(crate) use gather::Gathered;
 pub(crate) use link::{Body, Link, Slots, filled};
 pub(crate) use packed::Packed;
 pub(crate) use place::{Files, Listed, Moved, Placing};

@@ -8,20 +8,11 @@ use quoin_vfs::FileSystem;
 use super::blocks::Content;
 use super::{CheckpointError, END, ROW};
 use crate::history::segment::{Segment, has_room};
-use crate::history::{CHUNK_SLOTS, ColdBuilder, Files, History, Link, Listed, Place};
+use crate::history::{Files, Gathered, History, Listed, Place};
 use crate::index::{Change, Index, KeyState};
 use crate::lease::Leases;
 use crate::revision::Revision;
 use crate::tree::{Builder, Entry};
-
-/// Where the record of a change is.
-struct Located {
-    change: Change,
-    /// Which of the segments.
-    segment: u32,
-    offset: u32,
-    length: u32,
-}
 
 /// Reads what follows the leases in a checkpoint.
 pub(super) fn read(
@@ -41,19 +32,16 @@ pub(super) fn read(
     }
     let mut reader = Rows { content, newest, segments: &segments, key: Vec::new(), begun: false };
     let mut builder = Builder::new();
-    let mut located = Vec::new();
-    while let Some(state) = reader.row(&mut located)? {
+    let mut places = Gathered::default();
+    while let Some(state) = reader.row(&mut places)? {
         if state.is_live() && state.lease != 0 {
             leases.attach(state.lease, &reader.key);
         }
         builder.push(reader.key.clone(), state);
     }
-    located.sort_unstable_by_key(|located| located.change.revision);
-    let twice = |pair: &[Located]| pair[0].change.revision == pair[1].change.revision;
-    if located.windows(2).any(twice) {
+    let Some(links) = places.finish() else {
         return Err(content.damaged("two changes of one revision"));
-    }
-    let links = located.chunks(CHUNK_SLOTS).filter_map(|chunk| link(chunk, &segments)).collect();
+    };
     let listed = segments.into_iter().map(|listed| (listed.segment.number(), listed)).collect();
     Ok((builder.finish(), History::placed(links, Files { listed, next })))
 }
@@ -68,16 +56,6 @@ fn listed(
     Ok(Listed { segment: Arc::new(segment), length, checksum, live: 0 })
 }
 
-fn link(chunk: &[Located], segments: &[Listed]) -> Option<Link> {
-    let mut places = ColdBuilder::default();
-    for &Located { change, segment, offset, length } in chunk {
-        let (revision, tombstone) = (change.revision, change.tombstone);
-        let segment = &segments[segment as usize].segment;
-        places.push(&Place { segment, offset, revision, tombstone, length });
-    }
-    places.finish().map(|cold| Link::placed(cold, None))
-}
-
 struct Rows<'a> {
     content: &'a mut Content,
     newest: i64,
@@ -90,7 +68,7 @@ struct Rows<'a> {
 
 impl Rows<'_> {
     /// Reads a row and where its records are; none at the end.
-    fn row(&mut self, located: &mut Vec<Located>) -> Result<Option<KeyState>, CheckpointError> {
+    fn row(&mut self, places: &mut Gathered) -> Result<Option<KeyState>, CheckpointError> {
         match self.content.u8()? {
             END => return Ok(None),
             ROW => {}
@@ -102,7 +80,7 @@ impl Rows<'_> {
         let mut state = KeyState::default();
         let mut last = Revision::default();
         for _ in 0..self.content.varint()? {
-            let change = self.change(last, located)?;
+            let change = self.change(last, places)?;
             last = change.revision;
             state.restore(change, created, version, lease);
         }
@@ -133,11 +111,7 @@ impl Rows<'_> {
         Ok(())
     }
 
-    fn change(
-        &mut self,
-        last: Revision,
-        located: &mut Vec<Located>,
-    ) -> Result<Change, CheckpointError> {
+    fn change(&mut self, last: Revision, places: &mut Gathered) -> Result<Change, CheckpointError> {
         let main = last.main.checked_add(self.number()?);
         let sub = self.content.varint()?;
         let word = self.content.varint()?;
@@ -154,13 +128,12 @@ impl Rows<'_> {
             return Err(self.content.damaged("a change out of order"));
         }
         let listed = self.segments.get(segment as usize);
-        let fits = |listed: &Listed| has_room(listed.length, offset, length);
-        if !listed.is_some_and(fits) || !Place::is_length(length) {
+        let listed = listed.filter(|listed| has_room(listed.length, offset, length));
+        let Some(Listed { segment, .. }) = listed.filter(|_| Place::is_length(length)) else {
             return Err(self.content.damaged("a record where none can be"));
-        }
-        let change = Change { revision, tombstone };
-        located.push(Located { change, segment, offset, length });
-        Ok(change)
+        };
+        places.push(&Place { segment, offset, revision, tombstone, length });
+        Ok(Change { revision, tombstone })
     }
 
     /// A number that is not negative.

@@ -21,7 +21,7 @@ use super::segment::{RECORD_HEAD_BYTES, Segment};
 use crate::revision::Revision;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 /// Marks the length of a deletion. Records are shorter than a message, and those than 2 GiB.
 const TOMBSTONE: u32 = 1 << 31;
@@ -190,7 +190,7 @@ impl Place<'_> {
     }
 }
 
-/// Collects the places of a chunk, in the order of the records.
+/// Collects the places of a chunk, in the order of the records, or to be [sorted](Self::sorted).
 #[derive(Debug, Default)]
 pub(crate) struct ColdBuilder {
     mains: Vec<i64>,
@@ -203,9 +203,45 @@ impl ColdBuilder {
         self.columns.push(place);
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.mains.len()
+    }
+
+    pub(super) fn revision(&self, slot: usize) -> Revision {
+        Revision { main: self.mains[slot], sub: at(&self.columns.subs, slot) }
+    }
+
+    /// The same places in the order of the records.
+    pub(super) fn sorted(self) -> Self {
+        if (0..self.len()).is_sorted_by_key(|slot| self.revision(slot)) {
+            return self;
+        }
+        let mut order: Vec<usize> = (0..self.len()).collect();
+        order.sort_unstable_by_key(|&slot| self.revision(slot));
+        self.part(order.into_iter())
+    }
+
+    /// Whether two places in a row are of one revision.
+    pub(super) fn has_twins(&self) -> bool {
+        (1..self.len()).any(|slot| self.revision(slot - 1) == self.revision(slot))
+    }
+
+    /// The first half of the places, and the second.
+    pub(super) fn halves(&self) -> (Self, Self) {
+        let middle = self.len() / 2;
+        (self.part(0..middle), self.part(middle..self.len()))
+    }
+
+    fn part(&self, slots: impl Iterator<Item = usize>) -> Self {
+        let mut part = Self::default();
+        slots.for_each(|slot| part.push(&self.columns.place(slot, self.mains[slot])));
+        part
+    }
+
     /// The places, unless there are none.
     pub(crate) fn finish(self) -> Option<Cold> {
         let Self { mains, mut columns } = self;
+        debug_assert!(mains.is_sorted(), "places in the order of the records");
         if mains.is_empty() {
             return None;
         }
