@@ -52,7 +52,7 @@ pub(crate) const CHUNK_SLOTS: usize = 1024;
 /// A chunk with this many bytes takes no more records, so that what leaves memory at once is small.
 const CHUNK_BYTES: usize = 1 << 20;
 /// Bytes of placed records that stay in memory unless the store is told otherwise.
-const DEFAULT_BUDGET: usize = 64 << 20;
+const DEFAULT_BUDGET: usize = 32 << 20;
 
 /// One change as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -120,7 +120,7 @@ settings! {
         "quota-backend-bytes" quota_backend_bytes: i64 = 0,
             "Size of the stored data, in bytes, at which writes stop and an alarm is raised. 0 \
              means 2 GiB; less than 0 means no quota.";
-        "memory-budget-bytes" memory_budget_bytes: usize = 64 << 20,
+        "memory-budget-bytes" memory_budget_bytes: usize = 32 << 20,
             "Bytes of stored records that stay in memory although they are on disk; the newest \
              ones do. quoin only.";
         "backend-bbolt-freelist-type" backend_bbolt_freelist_type: String = text("map"),
