@@ -73,14 +73,15 @@ pub(crate) fn key(record: &Bytes) -> Option<Bytes> {
     Reader { record, at: 0 }.bytes(KEY)
 }
 
-/// Whether a put can have this record at a main revision; there must be a next version. An empty record can be anywhere: the
-/// offline tool of etcd writes one where it moves the revision of a restored store to, and hashes
-/// cover it.
+/// Whether a put can have this record at a main revision; there must be a next version. An empty
+/// record can be anywhere: the offline tool of etcd writes one where it moves the revision of a
+/// restored store to, and hashes cover it. An empty key is no client's, as no server lets it
+/// through; but apply would carry it out, and so it can be stored.
 pub(crate) fn is_put_at(record: &Bytes, pair: &KeyValue, main: i64) -> bool {
     let fits = pair.mod_revision == main
         && (1..=main).contains(&pair.create_revision)
         && (1..i64::MAX).contains(&pair.version);
-    record.is_empty() || (fits && !pair.key.is_empty())
+    record.is_empty() || fits
 }
 
 fn bytes_len(bytes: &[u8]) -> usize {
