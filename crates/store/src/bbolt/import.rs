@@ -205,6 +205,11 @@ impl<'a> Source<'a> {
         if let Some(newer) = version.filter(|v| (v.major, v.minor) > (3, NEWEST_MINOR)) {
             return Err(self.unsupported(format!("its storage version is {newer}")));
         }
+        // The storage version follows some seconds behind.
+        let version = self.version(CLUSTER, CLUSTER_VERSION)?;
+        if let Some(newer) = version.filter(|v| (v.major, v.minor) > (3, NEWEST_MINOR)) {
+            return Err(self.unsupported(format!("its cluster version is {newer}")));
+        }
         let enabled = self.value(AUTH, AUTH_ENABLED)?.is_some_and(|value| value.as_ref() == [1]);
         if enabled {
             return Err(self.unsupported(

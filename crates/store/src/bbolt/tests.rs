@@ -230,6 +230,14 @@ fn what_would_be_lost_is_refused() {
     import(&rows).unwrap();
 }
 
+/// A database whose cluster was newer than its storage version was taken, and written again with a
+/// storage version that nobody could take.
+#[test]
+fn the_state_of_a_newer_cluster_is_refused() {
+    check_refused("cluster", b"clusterVersion", b"3.8.0", "its cluster version is 3.8.0");
+    check_refused("cluster", b"clusterVersion", b"4.6.0", "its cluster version is 4.6.0");
+}
+
 #[test]
 fn rows_that_etcd_does_not_write_are_refused() {
     check_refused("key", b"x", b"", "bucket \"key\": not a revision");
