@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{cargo, codegen, succeed, tidy};
+use crate::{cargo, codegen, fuzz, succeed, tidy};
 
 struct Step {
     name: &'static str,
@@ -18,6 +18,7 @@ const STEPS: &[Step] = &[
     Step { name: "codegen", run: || codegen::run(true) },
     Step { name: "clippy", run: clippy },
     Step { name: "test", run: test },
+    Step { name: "fuzz", run: fuzz::check },
     Step { name: "doc", run: doc },
 ];
 

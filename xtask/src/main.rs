@@ -4,9 +4,11 @@
 //! - `cargo xtask tidy`: the house rules that no compiler knows.
 //! - `cargo xtask codegen [--check]`: the code generated from the protocol files.
 //! - `cargo xtask bench ...`: the load generator, built for release.
+//! - `cargo xtask fuzz TARGET ...`: a fuzz target, from its seeds on.
 
 mod ci;
 mod codegen;
+mod fuzz;
 mod tidy;
 
 use std::process::{Command, ExitCode};
@@ -16,7 +18,8 @@ const USAGE: &str = "usage: cargo xtask <command>
   ci                 run everything that CI runs, stop at the first failure
   tidy               check the house rules over all files of the work tree
   codegen [--check]  write the generated code, or only compare it
-  bench [ARGS]       build quoin-bench for release and run it with ARGS";
+  bench [ARGS]       build quoin-bench for release and run it with ARGS
+  fuzz TARGET [ARGS] build a fuzz target and run it with ARGS for libFuzzer";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -27,6 +30,7 @@ fn main() -> ExitCode {
         ["codegen"] => codegen::run(false),
         ["codegen", "--check"] => codegen::run(true),
         ["bench", rest @ ..] => bench(rest),
+        ["fuzz", target, rest @ ..] => fuzz::run(target, rest),
         _ => Err(USAGE.to_owned()),
     };
     match done {
