@@ -3,3 +3,4 @@
 mod matcher;
 mod model;
 mod overload;
+mod unreadable;

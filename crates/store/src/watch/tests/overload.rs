@@ -4,8 +4,8 @@ use bytes::{Buf, Bytes};
 use prost::Message;
 use quoin_api::etcdserverpb::watch_request::RequestUnion;
 use quoin_api::etcdserverpb::{
-    CompactionRequest, InternalRaftRequest, PutRequest, WatchCreateRequest, WatchRequest,
-    WatchResponse,
+    CompactionRequest, InternalRaftRequest, PutRequest, WatchCancelRequest, WatchCreateRequest,
+    WatchRequest, WatchResponse,
 };
 
 use crate::store::{EntryData, Store};
@@ -15,7 +15,7 @@ const VALUE_BYTES: usize = 1000;
 /// A put of such a value, in a response.
 const RESPONSE_BYTES: usize = VALUE_BYTES + 100;
 
-fn hub(limits: WatchLimits) -> WatchHub {
+pub(super) fn hub(limits: WatchLimits) -> WatchHub {
     WatchHub::new(WatchOptions {
         cluster_id: 1,
         member_id: 2,
@@ -32,7 +32,7 @@ fn watch(hub: &mut WatchHub, stream: WatchStreamId, key: &'static [u8]) {
     hub.request(stream, WatchRequest { request_union });
 }
 
-fn put(store: &mut Store) {
+pub(super) fn put(store: &mut Store) {
     let (key, value) = (Bytes::from_static(b"a"), Bytes::from(vec![b'v'; VALUE_BYTES]));
     let put = Some(PutRequest { key, value, ..PutRequest::default() });
     apply(store, &InternalRaftRequest { put, ..InternalRaftRequest::default() });
@@ -131,4 +131,51 @@ fn compaction_within_a_batch_takes_nothing_from_synced_watchers() {
         }
     }
     assert_eq!(events, (2..12).collect::<Vec<i64>>());
+}
+
+/// Takes all that waits on a stream, and returns the IDs of watchers that were created and why
+/// others were not.
+fn answers(hub: &mut WatchHub, stream: WatchStreamId) -> Vec<Result<i64, String>> {
+    let mut answers = Vec::new();
+    while let Some(mut bytes) = hub.take(stream) {
+        while bytes.has_remaining() {
+            bytes.advance(1);
+            let length = bytes.get_u32() as usize;
+            let response = WatchResponse::decode(bytes.split_to(length)).unwrap();
+            match (response.created, response.canceled) {
+                (true, false) => answers.push(Ok(response.watch_id)),
+                (true, true) => {
+                    assert_eq!(response.watch_id, -1);
+                    answers.push(Err(response.cancel_reason));
+                }
+                (false, _) => {}
+            }
+        }
+    }
+    answers
+}
+
+#[test]
+fn watchers_are_bounded_on_a_stream_and_in_all() {
+    let too_many = || Err("etcdserver: too many watchers".to_owned());
+    let limits = WatchLimits { watchers: 5, stream_watchers: 3, ..WatchLimits::default() };
+    let (store, mut hub) = (Store::new(), hub(limits));
+    let (one, other) = (hub.open(store.view()), hub.open(store.view()));
+    (0..4).for_each(|_| watch(&mut hub, one, b"a"));
+    assert_eq!(answers(&mut hub, one), [Ok(0), Ok(1), Ok(2), too_many()]);
+    (0..3).for_each(|_| watch(&mut hub, other, b"a"));
+    assert_eq!(answers(&mut hub, other), [Ok(0), Ok(1), too_many()]);
+    // A refusal takes no place, and a watcher that is cancelled gives its own back.
+    let cancel = WatchCancelRequest { watch_id: 1 };
+    let request_union = Some(RequestUnion::CancelRequest(cancel));
+    hub.request(one, WatchRequest { request_union });
+    watch(&mut hub, other, b"a");
+    assert_eq!(answers(&mut hub, other), [Ok(2)]);
+    watch(&mut hub, one, b"a");
+    assert_eq!(answers(&mut hub, one), [too_many()]);
+    // So does a stream that is closed.
+    hub.close(other);
+    (0..2).for_each(|_| watch(&mut hub, one, b"a"));
+    assert_eq!(answers(&mut hub, one), [Ok(3), too_many()]);
+    assert_eq!(hub.watchers(), 3);
 }
