@@ -17,8 +17,8 @@ use quoin_tests::programs::{self, Version};
 use quoin_tests::rpc;
 use rustix::process::Signal;
 use tokio::runtime::Runtime;
-use tonic::Status;
-use tonic::codegen::tokio_stream;
+use tonic::codegen::tokio_stream::{self, StreamExt as _};
+use tonic::{Request, Status};
 
 /// A client gives up on an answer after this long.
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
@@ -317,5 +317,46 @@ fn many_leases_end_at_once_and_puts_go_on() {
         for url in &urls {
             assert_eq!(keys(url, "leased/").await.expect("a count").0, 1, "{url}");
         }
+    });
+}
+
+/// A call of a client that requires a leader.
+fn strict<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("hasleader", "true".parse().expect("a header value"));
+    request
+}
+
+/// A client that requires a leader is told at once, or soon, that there is none; every call looks
+/// at it, also a read that needs no leader.
+#[test]
+fn calls_that_require_a_leader_end_without_one() {
+    let mut cluster = Cluster::start(&programs::subject_etcd(), 3, "lease-leader");
+    let url = cluster.members[0].client_url.clone();
+    runtime().block_on(async {
+        grant(&url, 7, 600).await.expect("a grant");
+        let mut lease = rpc::lease(rpc::streams(&url));
+        let renewals = tokio_stream::once(LeaseKeepAliveRequest { id: 7 });
+        let renewals = renewals.chain(tokio_stream::pending());
+        let answers = lease.lease_keep_alive(strict(renewals)).await.expect("there is a leader");
+        let mut answers = answers.into_inner();
+        assert_eq!(answers.message().await.expect("an answer").expect("an answer").ttl, 600);
+        cluster.kill(1);
+        cluster.kill(2);
+        let end = tokio::time::timeout(SOON, answers.message()).await.expect("the leader is lost");
+        let no_leader = |status: Status| {
+            assert_eq!(status.message(), "etcdserver: no leader");
+            assert_eq!(status.code(), tonic::Code::Unavailable);
+        };
+        no_leader(end.expect_err("the stream ends"));
+        let renewals = tokio_stream::pending::<LeaseKeepAliveRequest>();
+        no_leader(lease.lease_keep_alive(strict(renewals)).await.expect_err("a new stream"));
+        let request = LeaseGrantRequest { ttl: 60, id: 8 };
+        no_leader(lease.lease_grant(strict(request)).await.expect_err("a grant"));
+        let range =
+            RangeRequest { key: vec![b'a'].into(), serializable: true, ..RangeRequest::default() };
+        let mut kv = rpc::kv(rpc::channel(&url, CALL_TIMEOUT));
+        no_leader(kv.range(strict(range.clone())).await.expect_err("a read"));
+        kv.range(range).await.expect("a read that does not require it");
     });
 }

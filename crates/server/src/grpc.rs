@@ -3,7 +3,7 @@
 //! Every handler checks the request as etcd's front does, so that what reaches the log is valid,
 //! and answers with etcd's codes and texts.
 
-mod admission;
+pub(crate) mod admission;
 pub(crate) mod call;
 mod cluster;
 mod kv;

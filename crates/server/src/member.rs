@@ -133,7 +133,7 @@ impl Member {
 
     /// Returns true if this member only learns.
     pub(crate) fn is_learner(&self) -> bool {
-        let view = self.view();
+        let view = self.view.load();
         view.membership().member(self.id).is_some_and(|member| member.is_learner)
     }
 

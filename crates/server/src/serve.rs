@@ -27,13 +27,14 @@ use quoin_api::etcdserverpb::lease_server::LeaseServer;
 use quoin_api::etcdserverpb::maintenance_server::MaintenanceServer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
+use tonic::Status;
 use tonic::body::Body;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
 use self::authority::LenientAuthority;
 use crate::config::Config;
-use crate::grpc::{Services, call, watch as watching};
+use crate::grpc::{Services, admission, call, watch as watching};
 use crate::http as endpoints;
 use crate::log;
 use crate::member::Member;
@@ -130,6 +131,9 @@ impl hyper::service::Service<Request<Incoming>> for Front {
             return Box::pin(
                 async move { Ok(endpoints::handle(member, request).await.map(Body::new)) },
             );
+        }
+        if let Err(error) = admission::admit(&self.member, &request) {
+            return Box::pin(async move { Ok(Status::from(error).into_http()) });
         }
         let limit = self.message_bytes;
         match path.rsplit_once('/').map_or("", |(service, _)| service) {

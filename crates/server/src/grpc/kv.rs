@@ -32,6 +32,9 @@ const COLLECT_POLL: Duration = Duration::from_millis(10);
 impl Kv for Services {
     async fn range(&self, request: Request<RangeRequest>) -> Reply<RangeResponse> {
         let request = request.into_inner();
+        if !request.serializable && self.member.is_learner() {
+            return Err(Error::NotSupportedForLearner.into());
+        }
         check_range(&request)?;
         if !request.serializable {
             self.member.linearize().await?;

@@ -19,10 +19,9 @@ use quoin_api::etcdserverpb::{
 };
 use quoin_store::Reply as Applied;
 use tokio_stream::Stream;
-use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::admission::{LEADERLESS_MAX, admit, requires_leader};
+use super::admission::{LEADERLESS_MAX, requires_leader};
 use super::kv::unexpected;
 use super::{Reply, Services};
 use crate::member::Member;
@@ -35,7 +34,6 @@ const RENEWALS_PER_STREAM: usize = 64;
 #[tonic::async_trait]
 impl Lease for Services {
     async fn lease_grant(&self, request: Request<LeaseGrantRequest>) -> Reply<LeaseGrantResponse> {
-        self.check_lease_call(request.metadata())?;
         let mut request = request.into_inner();
         if request.id == 0 {
             request.id = self.member.new_lease_id();
@@ -54,7 +52,6 @@ impl Lease for Services {
         &self,
         request: Request<LeaseRevokeRequest>,
     ) -> Reply<LeaseRevokeResponse> {
-        self.check_lease_call(request.metadata())?;
         let lease_revoke = Some(request.into_inner());
         let internal = InternalRaftRequest { lease_revoke, ..Default::default() };
         match self.apply(internal).await? {
@@ -70,7 +67,6 @@ impl Lease for Services {
         &self,
         request: Request<Streaming<LeaseKeepAliveRequest>>,
     ) -> Reply<Self::LeaseKeepAliveStream> {
-        self.check_lease_call(request.metadata())?;
         let needs_leader = requires_leader(request.metadata().as_ref());
         let services = self.clone();
         let renewals = request.into_inner().map(move |request| {
@@ -96,7 +92,6 @@ impl Lease for Services {
         &self,
         request: Request<LeaseTimeToLiveRequest>,
     ) -> Reply<LeaseTimeToLiveResponse> {
-        self.check_lease_call(request.metadata())?;
         let LeaseTimeToLiveRequest { id, keys } = request.into_inner();
         let answer = self.leases.ask(LeaseQuestion::Time { id, keys }).await?;
         let unknown = || LeaseTimeToLiveResponse { id, ttl: -1, ..Default::default() };
@@ -105,11 +100,7 @@ impl Lease for Services {
         Ok(Response::new(LeaseTimeToLiveResponse { header, ..answer }))
     }
 
-    async fn lease_leases(
-        &self,
-        request: Request<LeaseLeasesRequest>,
-    ) -> Reply<LeaseLeasesResponse> {
-        self.check_lease_call(request.metadata())?;
+    async fn lease_leases(&self, _: Request<LeaseLeasesRequest>) -> Reply<LeaseLeasesResponse> {
         let leases = self.leases.list().await?;
         let leases = leases.into_iter().map(|id| LeaseStatus { id }).collect();
         let header = Some(self.member.header(self.member.view().revision()));
@@ -129,11 +120,6 @@ impl Services {
         let answer = self.leases.ask(LeaseQuestion::Renew(id)).await?;
         let ttl = answer.map_or(0, |answer| answer.ttl);
         Ok(LeaseKeepAliveResponse { header, id, ttl })
-    }
-
-    /// Refuses calls that a learner does not serve, or that need a leader that is not there.
-    fn check_lease_call(&self, metadata: &MetadataMap) -> Result<(), Error> {
-        admit(&self.member, requires_leader(metadata.as_ref()))
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use crate::bell::Bell;
 use crate::config::Config;
-use crate::grpc::admission::{LEADERLESS_MAX, admit};
+use crate::grpc::admission::LEADERLESS_MAX;
 use crate::member::Member;
 
 /// Bytes that a response may have beyond the largest request before it is fragmented, as in etcd.
@@ -117,9 +117,8 @@ impl Shard {
         }
     }
 
-    /// Opens a stream, if this member may serve it.
+    /// Opens a stream, unless the member stops.
     pub(super) fn open(&self, requires_leader: bool) -> Result<WatchStreamId, Error> {
-        admit(&self.member, requires_leader)?;
         let mut streams = self.lock();
         if streams.is_stopped {
             return Err(Error::Stopped);
