@@ -1,3 +1,5 @@
+use hyper::body::Incoming;
+
 use super::*;
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -67,5 +69,110 @@ fn an_answer_leaves_in_pieces_and_holds_its_room_until_the_last() {
         assert_eq!(seen, bytes);
         drop(body);
         assert_eq!(room.units.available_permits(), 10 << 10);
+    });
+}
+
+fn paced(room: &Room, permit: OwnedSemaphorePermit, bytes: usize) -> Body {
+    let full = http_body_util::Full::new(Bytes::from(vec![7; bytes]));
+    let mut response = Response::new(Body::new(full));
+    response.extensions_mut().insert(room.settle(permit, bytes));
+    pace(response).into_body()
+}
+
+async fn take(body: &mut Body) -> Option<Result<usize, Status>> {
+    let frame = std::future::poll_fn(|c| Pin::new(&mut *body).poll_frame(c)).await?;
+    Some(frame.map(|frame| frame.into_data().unwrap().len()))
+}
+
+/// A few clients that stopped reading in the midst of large answers kept all the room for ever, and
+/// everybody else was refused.
+#[test]
+fn an_answer_that_nobody_takes_is_given_up_when_others_wait() {
+    block_on(async {
+        let room = Room::new(10 << 20);
+        let mut frozen = paced(&room, room.enter(6 << 20).await.unwrap(), 6 << 20);
+        assert_eq!(take(&mut frozen).await.unwrap().unwrap(), PIECE_BYTES);
+        tokio::time::sleep(100 * STALL_MAX).await;
+        assert_eq!(room.units.available_permits(), 4 << 10, "nobody else wants the room");
+        let began = Instant::now();
+        let other = room.enter(6 << 20).await.unwrap();
+        assert_eq!(began.elapsed(), STALL_MAX, "it has its time from when somebody waits");
+        let status = take(&mut frozen).await.unwrap().unwrap_err();
+        assert_eq!(status.code(), tonic::Code::ResourceExhausted);
+        assert_eq!(room.units.available_permits(), 4 << 10, "it is given back once");
+        drop((frozen, other));
+        assert_eq!(room.units.available_permits(), 10 << 10);
+        assert!(room.leaving.lock().iter().all(|answer| answer.strong_count() == 0));
+    });
+}
+
+#[test]
+fn an_answer_that_is_taken_slowly_is_not_given_up() {
+    block_on(async {
+        let room = Room::new(10 << 20);
+        let mut slow = paced(&room, room.enter(6 << 20).await.unwrap(), 6 << 20);
+        let mut waits = pin!(room.enter(6 << 20));
+        let mut pieces = 0;
+        let refused = loop {
+            tokio::select! {
+                entered = &mut waits => break entered.unwrap_err(),
+                () = tokio::time::sleep(STALL_MAX - STALL_POLL) => {
+                    assert_eq!(take(&mut slow).await.unwrap().unwrap(), PIECE_BYTES);
+                    pieces += 1;
+                }
+            }
+        };
+        assert_eq!((refused, pieces), (Error::TooManyRequests, 1));
+        assert!(take(&mut slow).await.unwrap().is_ok());
+    });
+}
+
+/// What is being made is not the client's fault, however long it takes.
+#[test]
+fn an_answer_that_has_not_begun_to_leave_is_not_given_up() {
+    block_on(async {
+        let room = Room::new(10 << 20);
+        let made = room.enter(6 << 20).await.unwrap();
+        assert_eq!(room.enter(6 << 20).await.unwrap_err(), Error::TooManyRequests);
+        let mut body = paced(&room, made, 6 << 20);
+        assert!(take(&mut body).await.unwrap().is_ok());
+    });
+}
+
+/// An answer that was given up ends with a reset that gRPC reads as an exhausted resource, and the
+/// connection goes on.
+#[test]
+fn the_stream_of_an_answer_that_was_given_up_is_reset() {
+    block_on(async {
+        const BYTES: usize = 2 << 20;
+        let room = Arc::new(Room::new(BYTES));
+        let (near, far) = tokio::io::duplex(1 << 20);
+        let serving = Arc::clone(&room);
+        let service = hyper::service::service_fn(move |_: http::Request<Incoming>| {
+            let room = Arc::clone(&serving);
+            async move {
+                let permit = room.enter(BYTES).await.unwrap();
+                Ok::<_, std::convert::Infallible>(Response::new(paced(&room, permit, BYTES)))
+            }
+        });
+        let executor = hyper_util::rt::TokioExecutor::new();
+        let server = hyper::server::conn::http2::Builder::new(executor);
+        let io = hyper_util::rt::TokioIo::new(far);
+        tokio::spawn(server.serve_connection(io, service));
+        let (client, connection) = h2::client::handshake(near).await.unwrap();
+        tokio::spawn(connection);
+        let mut client = client.ready().await.unwrap();
+        let get = || http::Request::get("http://h/").body(()).unwrap();
+        let (frozen, _) = client.send_request(get(), true).unwrap();
+        let mut frozen = frozen.await.unwrap().into_body();
+        let (other, _) = client.send_request(get(), true).unwrap();
+        assert_eq!(other.await.unwrap().status(), 200, "it has the room now");
+        let reset = loop {
+            match frozen.data().await.expect("the body does not just end") {
+                Ok(data) => frozen.flow_control().release_capacity(data.len()).unwrap(),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(reset.reason(), Some(h2::Reason::ENHANCE_YOUR_CALM));
     });
 }
