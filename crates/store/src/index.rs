@@ -10,7 +10,7 @@
 //! - A key is live if and only if its latest change is not a tombstone.
 
 use crate::revision::Revision;
-use crate::tree::{Entry, Tree};
+use crate::tree::{Entry, Slot, Tree};
 
 mod past;
 mod states;
@@ -30,9 +30,9 @@ pub(crate) struct Change {
     pub(crate) tombstone: bool,
 }
 
-/// What the index knows of a key. The index keeps it packed.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct KeyState {
+/// What a reader at the newest revision learns of a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Latest {
     /// Revision of the latest change. It is zero only in a state that was never put.
     pub(crate) modified: Revision,
     /// Whether the latest change is a deletion.
@@ -43,6 +43,12 @@ pub(crate) struct KeyState {
     pub(crate) version: i64,
     /// The lease that the key is attached to, or 0.
     pub(crate) lease: i64,
+}
+
+/// What the index knows of a key, to be changed. The index keeps it packed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KeyState {
+    pub(crate) latest: Latest,
     past: Past,
 }
 
@@ -50,69 +56,91 @@ impl Entry for KeyState {
     type Column = States;
 
     fn is_live(&self) -> bool {
+        self.latest.is_live()
+    }
+}
+
+impl Latest {
+    fn is_live(&self) -> bool {
         !self.tombstone && self.modified.main > 0
+    }
+
+    fn change(&self) -> Change {
+        Change { revision: self.modified, tombstone: self.tombstone }
     }
 }
 
 impl KeyState {
     /// Records a put, which begins a new generation if the key is not live.
     pub(crate) fn put(&mut self, revision: Revision, lease: i64) {
-        let live = self.is_live();
-        self.push(Change { revision, tombstone: false });
-        (self.created, self.version) =
-            if live { (self.created, self.version + 1) } else { (revision.main, 1) };
-        self.lease = lease;
+        let live = self.latest.is_live();
+        let Latest { created, version, .. } = self.latest;
+        let (created, version) = if live { (created, version + 1) } else { (revision.main, 1) };
+        self.push(Latest { modified: revision, tombstone: false, created, version, lease });
     }
 
     /// Records a deletion.
     pub(crate) fn delete(&mut self, revision: Revision) {
-        self.push(Change { revision, tombstone: true });
-        (self.created, self.version, self.lease) = (0, 0, 0);
+        self.push(Latest { modified: revision, tombstone: true, ..Latest::default() });
     }
 
     /// Records a change that was made before, as the records of a checkpoint tell it.
     pub(crate) fn restore(&mut self, change: Change, created: i64, version: i64, lease: i64) {
-        self.push(change);
-        (self.created, self.version, self.lease) = (created, version, lease);
+        let Change { revision, tombstone } = change;
+        self.push(Latest { modified: revision, tombstone, created, version, lease });
     }
 
     /// All changes, in ascending order.
-    pub(crate) fn changes(&self) -> impl Iterator<Item = Change> + '_ {
-        let latest = (self.modified.main > 0).then(|| self.latest());
-        self.past.iter().chain(latest)
-    }
-
-    /// The latest change.
-    pub(crate) fn latest(&self) -> Change {
-        Change { revision: self.modified, tombstone: self.tombstone }
-    }
-
-    /// The newest change that is not newer than main revision `at`.
-    pub(crate) fn newest_at(&self, at: i64) -> Option<Change> {
-        if self.modified.main <= at { Some(self.latest()) } else { self.past.newest_at(at) }
-    }
-
-    /// The revision that a reader at main revision `at` sees; none if the key did not exist then.
-    pub(crate) fn visible_at(&self, at: i64) -> Option<Revision> {
-        self.newest_at(at).filter(|change| !change.tombstone).map(|change| change.revision)
+    pub(crate) fn changes(&self) -> Vec<Change> {
+        let mut changes = self.past.to_vec();
+        changes.extend((self.latest.modified.main > 0).then(|| self.latest.change()));
+        changes
     }
 
     /// Forgets the changes that a compaction at main revision `at` makes unreachable, and tells
     /// them to `dead`. Returns whether any change is left: the newest one up to `at` stays, unless
     /// it is a deletion before `at`.
     pub(crate) fn compact(&mut self, at: i64, mut dead: impl FnMut(Revision)) -> bool {
-        if self.modified.main > at {
+        if self.latest.modified.main > at {
             self.past.compact(at, &mut dead);
             return true;
         }
         for change in self.past.drain() {
             dead(change.revision);
         }
-        let gone = is_spent(self.latest(), at);
+        let gone = is_spent(self.latest.change(), at);
         if gone {
-            dead(self.modified);
+            dead(self.latest.modified);
         }
         !gone
+    }
+
+    fn push(&mut self, latest: Latest) {
+        debug_assert!(latest.modified > self.latest.modified, "changes are ascending");
+        if self.latest.modified.main > 0 {
+            self.past.push(self.latest.change());
+        }
+        self.latest = latest;
+    }
+}
+
+/// What readers ask of a key, answered where it is stored.
+impl Slot<'_, KeyState> {
+    /// What a reader at the newest revision learns of the key.
+    pub(crate) fn latest(&self) -> Latest {
+        let (states, at) = self.column();
+        states.latest(at)
+    }
+
+    /// The newest change that is not newer than main revision `at`.
+    pub(crate) fn newest_at(&self, at: i64) -> Option<Change> {
+        let (states, slot) = self.column();
+        states.newest_at(slot, at)
+    }
+
+    /// The revision that a reader at main revision `at` sees; none if the key did not exist then.
+    pub(crate) fn visible_at(&self, at: i64) -> Option<Revision> {
+        self.newest_at(at).filter(|change| !change.tombstone).map(|change| change.revision)
     }
 
     /// The change up to main revision `at` that a compaction there leaves.
@@ -122,16 +150,9 @@ impl KeyState {
 
     /// Whether a compaction at main revision `at` has nothing to forget.
     pub(crate) fn is_compact(&self, at: i64) -> bool {
-        let oldest = self.past.oldest().unwrap_or(self.latest());
-        oldest.revision.main > at || self.survivor(at) == Some(oldest.revision)
-    }
-
-    fn push(&mut self, change: Change) {
-        debug_assert!(change.revision > self.modified, "changes are ascending");
-        if self.modified.main > 0 {
-            self.past.push(self.latest());
-        }
-        (self.modified, self.tombstone) = (change.revision, change.tombstone);
+        let (states, slot) = self.column();
+        let oldest = states.oldest(slot).revision;
+        oldest.main > at || self.survivor(at) == Some(oldest)
     }
 }
 

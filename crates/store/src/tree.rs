@@ -86,7 +86,12 @@ impl<V: Entry> Tree<V> {
 
     /// The value of `key`.
     pub(crate) fn get(&self, key: &[u8]) -> Option<V> {
-        self.root.as_ref()?.get(key)
+        self.find(key).map(|slot| slot.value())
+    }
+
+    /// Where `key` is.
+    pub(crate) fn find(&self, key: &[u8]) -> Option<Slot<'_, V>> {
+        self.root.as_ref()?.find(key)
     }
 
     /// Changes the value of `key` in place. A key that was not there is inserted with the default
@@ -103,7 +108,7 @@ impl<V: Entry> Tree<V> {
 
     /// Removes `key` and returns its value.
     pub(crate) fn remove(&mut self, key: &[u8]) -> Option<V> {
-        self.get(key)?;
+        self.find(key)?;
         let root = self.root.as_mut()?;
         let value = Arc::make_mut(root).remove(key);
         while let Some(only) = root.only_child() {

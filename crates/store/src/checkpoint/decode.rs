@@ -150,8 +150,8 @@ pub(crate) fn build_index(mut rows: Vec<Row>, leases: &mut Leases) -> Index {
             state.restore(*change, *created, *version, *lease);
         }
         let key = &changes[0].key;
-        if state.is_live() && state.lease != 0 {
-            leases.attach(state.lease, key);
+        if state.is_live() && state.latest.lease != 0 {
+            leases.attach(state.latest.lease, key);
         }
         builder.push(key.to_vec(), state);
     }

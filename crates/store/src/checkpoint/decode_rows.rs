@@ -34,8 +34,8 @@ pub(super) fn read(
     let mut builder = Builder::new();
     let mut places = Gathered::default();
     while let Some(state) = reader.row(&mut places)? {
-        if state.is_live() && state.lease != 0 {
-            leases.attach(state.lease, &reader.key);
+        if state.is_live() && state.latest.lease != 0 {
+            leases.attach(state.latest.lease, &reader.key);
         }
         builder.push(reader.key.clone(), state);
     }
@@ -87,8 +87,10 @@ impl Rows<'_> {
         // The row that moving the revision leaves is live and was never created.
         let is_moved = self.key.is_empty() && (created, version, lease) == (0, 0, 0);
         let fits = match state.is_live() {
-            true => is_moved || ((1..=state.modified.main).contains(&created) && version > 0),
-            false => state.modified.main > 0 && (created, version, lease) == (0, 0, 0),
+            true => {
+                is_moved || ((1..=state.latest.modified.main).contains(&created) && version > 0)
+            }
+            false => state.latest.modified.main > 0 && (created, version, lease) == (0, 0, 0),
         };
         if !fits {
             return Err(self.content.damaged("a key in a state that cannot be"));

@@ -11,6 +11,7 @@ use super::encode::{block, last_block, put_head, put_leases, put_list};
 use super::{BLOCK_BYTES, Checkpoint, CheckpointError, END, INDEX, ROW};
 use crate::history::{Files, HistoryView};
 use crate::index::KeyState;
+use crate::tree::Slot;
 
 /// Writes the file and syncs it. Returns how long it is.
 pub(super) fn write(
@@ -39,7 +40,7 @@ pub(super) fn write(
     let numbers = files.listed.keys().zip(0_u64..).map(|(number, at)| (*number, at)).collect();
     let mut rows = Rows { checkpoint, history, numbers, last: Vec::new() };
     for slot in checkpoint.view.index.iter() {
-        rows.put(&mut blocks.content, slot.key(), &slot.value())?;
+        rows.put(&mut blocks.content, &slot)?;
         blocks.flush().map_err(io)?;
     }
     blocks.content.put_u8(END);
@@ -98,25 +99,25 @@ impl Rows<'_> {
     fn put(
         &mut self,
         out: &mut BytesMut,
-        key: Vec<u8>,
-        state: &KeyState,
+        slot: &Slot<'_, KeyState>,
     ) -> Result<(), CheckpointError> {
         let compacted = self.checkpoint.view.compacted;
-        let survivor = state.survivor(compacted);
+        let survivor = slot.survivor(compacted);
         let is_kept = |main: i64, change| main > compacted || Some(change) == survivor;
-        let changes: Vec<_> =
-            state.changes().filter(|c| is_kept(c.revision.main, c.revision)).collect();
+        let mut changes = slot.value().changes();
+        changes.retain(|change| is_kept(change.revision.main, change.revision));
         if changes.is_empty() {
             return Ok(());
         }
+        let (key, latest) = (slot.key(), slot.latest());
         let shared = self.last.iter().zip(&key).take_while(|(left, right)| left == right).count();
         out.put_u8(ROW);
         put_varint(out, shared as u64);
         put_varint(out, (key.len() - shared) as u64);
         out.put_slice(&key[shared..]);
-        put_varint(out, state.created as u64);
-        put_varint(out, state.version as u64);
-        put_varint(out, state.lease as u64);
+        put_varint(out, latest.created as u64);
+        put_varint(out, latest.version as u64);
+        put_varint(out, latest.lease as u64);
         put_varint(out, changes.len() as u64);
         let mut before = 0;
         for change in changes {

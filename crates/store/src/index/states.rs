@@ -1,7 +1,7 @@
 //! What the index knows of the keys of one leaf, packed: most keys take less than a dozen bytes.
 //!
 //! One buffer holds how many bytes each state has, then the states. A state is a byte of flags, its
-//! latest main revision, and then only what its flags announce:
+//! latest main revision, and then only what its flags announce, in this order:
 //!
 //! | flag | announces | without it |
 //! |---|---|---|
@@ -10,12 +10,15 @@
 //! | 4 | latest main revision less the one of creation, varint | created by the latest change |
 //! | 8 | version, varint | 1 |
 //! | 16 | lease, 8 bytes | none |
-//! | 32 | - (earlier changes are in `pasts`) | there are none |
+//! | 32 | few earlier changes: how many, 1 byte; then each, the newest first | there are none |
+//! | 64 | - (many earlier changes are in `pasts`) | there are none |
 //!
-//! Of a deleted key, no creation and no version means 0. Varints are those of protobuf.
+//! An earlier change is the main revision of the one after it less its own, varint, and its sub
+//! revision twice, plus 1 if it is a deletion, varint. Of a deleted key, no creation and no version
+//! means 0. Varints are those of protobuf.
 
-use super::KeyState;
-use super::past::Past;
+use super::past::{FEW, Many, Past};
+use super::{Change, KeyState, Latest};
 use crate::revision::Revision;
 use crate::tree::Column;
 
@@ -24,10 +27,11 @@ const SUB: u8 = 2;
 const CREATED: u8 = 4;
 const VERSION: u8 = 8;
 const LEASE: u8 = 16;
-const PAST: u8 = 32;
+const FEW_PAST: u8 = 32;
+const MANY_PAST: u8 = 64;
 
-/// The longest state: flags, main and sub revision, creation, version, lease.
-const STATE_MAX: usize = 1 + 10 + 5 + 10 + 10 + 8;
+/// The longest state: flags, main and sub revision, creation, version, lease, earlier changes.
+const STATE_MAX: usize = 1 + 10 + 5 + 10 + 10 + 8 + 1 + FEW * (10 + 5);
 /// Bytes reserved at a time, so that a leaf that grows does not double what it holds.
 const GROW: usize = 64;
 
@@ -36,8 +40,8 @@ const GROW: usize = 64;
 pub(crate) struct States {
     bytes: Vec<u8>,
     count: usize,
-    /// The earlier changes of the keys that have some, by position.
-    pasts: Vec<(u8, Past)>,
+    /// The earlier changes of the keys that have many, by position.
+    pasts: Vec<(u8, Many)>,
 }
 
 impl States {
@@ -58,28 +62,59 @@ impl States {
         self.pasts[first..].iter_mut().for_each(|(position, _)| *position = by(*position));
     }
 
-    /// The state at a position, with its earlier changes taken away from here.
+    fn state(&self, at: usize) -> Unpacked<'_> {
+        unpack(&self.bytes[self.range(at)])
+    }
+
+    /// What a reader at the newest revision learns of the key at a position.
+    pub(super) fn latest(&self, at: usize) -> Latest {
+        self.state(at).latest
+    }
+
+    /// The newest change of the key at a position that is not newer than main revision `revision`.
+    pub(super) fn newest_at(&self, at: usize, revision: i64) -> Option<Change> {
+        let state = self.state(at);
+        if state.latest.modified.main <= revision {
+            return Some(state.latest.change());
+        }
+        match state.flags & (FEW_PAST | MANY_PAST) {
+            0 => None,
+            FEW_PAST => state.few().find(|change| change.revision.main <= revision),
+            _ => self.many(at)?.newest_at(revision),
+        }
+    }
+
+    /// The first of the changes of the key at a position.
+    pub(super) fn oldest(&self, at: usize) -> Change {
+        let state = self.state(at);
+        let few = if state.flags & FEW_PAST == 0 { None } else { state.few().last() };
+        let many = if state.flags & MANY_PAST == 0 { None } else { self.many(at) };
+        few.or(many.map(Many::oldest)).unwrap_or(state.latest.change())
+    }
+
+    fn many(&self, at: usize) -> Option<&Many> {
+        self.find_past(at).ok().map(|index| &self.pasts[index].1)
+    }
+
+    /// The state at a position, with its many earlier changes taken away from here.
     fn take(&mut self, at: usize) -> KeyState {
-        let mut state = unpack(&self.bytes[self.range(at)]);
+        let state = self.state(at);
+        let mut state = KeyState { latest: state.latest, past: state.few_past() };
         if let Ok(index) = self.find_past(at) {
-            state.past = std::mem::take(&mut self.pasts[index].1);
+            state.past = Past::Many(self.pasts.remove(index).1);
         }
         state
     }
 
-    /// Keeps the earlier changes of the key at a position, if there are any.
+    /// Keeps the earlier changes of the key at a position if there are many.
     fn keep_past(&mut self, at: usize, past: Past) {
-        match self.find_past(at) {
-            Ok(index) if past.is_empty() => drop(self.pasts.remove(index)),
-            Ok(index) => self.pasts[index].1 = past,
-            Err(_) if past.is_empty() => {}
-            Err(index) => {
-                let position = u8::try_from(at).expect("a leaf has less than 256 keys");
-                if self.pasts.len() == self.pasts.capacity() {
-                    self.pasts.reserve_exact(4);
-                }
-                self.pasts.insert(index, (position, past));
+        let Past::Many(many) = past else { return };
+        if let Err(index) = self.find_past(at) {
+            let position = u8::try_from(at).expect("a leaf has less than 256 keys");
+            if self.pasts.len() == self.pasts.capacity() {
+                self.pasts.reserve_exact(4);
             }
+            self.pasts.insert(index, (position, many));
         }
     }
 
@@ -96,14 +131,12 @@ impl Column<KeyState> for States {
     }
 
     fn get(&self, at: usize) -> KeyState {
-        let packed = &self.bytes[self.range(at)];
-        let mut state = unpack(packed);
-        if packed[0] & PAST != 0
-            && let Ok(index) = self.find_past(at)
-        {
-            state.past = self.pasts[index].1.clone();
-        }
-        state
+        let state = self.state(at);
+        let past = match state.flags & MANY_PAST {
+            0 => None,
+            _ => self.many(at).cloned().map(Past::Many),
+        };
+        KeyState { latest: state.latest, past: past.unwrap_or_else(|| state.few_past()) }
     }
 
     fn is_live(&self, at: usize) -> bool {
@@ -135,7 +168,6 @@ impl Column<KeyState> for States {
 
     fn remove(&mut self, at: usize) -> KeyState {
         let state = self.take(at);
-        self.keep_past(at, Past::default());
         let range = self.range(at);
         self.bytes.drain(range);
         self.bytes.remove(at);
@@ -206,30 +238,46 @@ struct Packed {
 impl Packed {
     fn new(state: &KeyState) -> Self {
         let mut packed = Self { room: [0; STATE_MAX], length: 0 };
-        let main = state.modified.main;
-        let implied = if state.tombstone { (0, 0) } else { (main, 1) };
+        let latest = &state.latest;
+        let main = latest.modified.main;
+        let (created, version) = implied(latest.tombstone, main);
+        let few: &[Change] = if let Past::Few(changes) = &state.past { changes } else { &[] };
         let flag = |bit, set| if set { bit } else { 0 };
-        let flags = flag(DELETED, state.tombstone)
-            | flag(SUB, state.modified.sub != 0)
-            | flag(CREATED, state.created != implied.0)
-            | flag(VERSION, state.version != implied.1)
-            | flag(LEASE, state.lease != 0)
-            | flag(PAST, !state.past.is_empty());
+        let flags = flag(DELETED, latest.tombstone)
+            | flag(SUB, latest.modified.sub != 0)
+            | flag(CREATED, latest.created != created)
+            | flag(VERSION, latest.version != version)
+            | flag(LEASE, latest.lease != 0)
+            | flag(FEW_PAST, !few.is_empty())
+            | flag(MANY_PAST, matches!(state.past, Past::Many(_)));
         packed.push(&[flags]);
         packed.varint(main as u64);
         if flags & SUB != 0 {
-            packed.varint(state.modified.sub.into());
+            packed.varint(latest.modified.sub.into());
         }
         if flags & CREATED != 0 {
-            packed.varint(main.wrapping_sub(state.created) as u64);
+            packed.varint(main.wrapping_sub(latest.created) as u64);
         }
         if flags & VERSION != 0 {
-            packed.varint(state.version as u64);
+            packed.varint(latest.version as u64);
         }
         if flags & LEASE != 0 {
-            packed.push(&state.lease.to_le_bytes());
+            packed.push(&latest.lease.to_le_bytes());
+        }
+        if flags & FEW_PAST != 0 {
+            packed.few(main, few);
         }
         packed
+    }
+
+    fn few(&mut self, main: i64, changes: &[Change]) {
+        self.push(&[u8::try_from(changes.len()).expect("a short list is short")]);
+        let mut after = main;
+        for change in changes.iter().rev() {
+            self.varint(after.wrapping_sub(change.revision.main) as u64);
+            self.varint((u64::from(change.revision.sub) << 1) | u64::from(change.tombstone));
+            after = change.revision.main;
+        }
     }
 
     fn push(&mut self, bytes: &[u8]) {
@@ -254,20 +302,53 @@ impl Packed {
     }
 }
 
-/// Unpacks a state without its earlier changes.
-fn unpack(packed: &[u8]) -> KeyState {
+/// When a key with this latest change was created and how often it was put, if nothing else is
+/// said.
+fn implied(tombstone: bool, main: i64) -> (i64, i64) {
+    if tombstone { (0, 0) } else { (main, 1) }
+}
+
+/// A state that was unpacked, and what it says of earlier changes.
+struct Unpacked<'a> {
+    flags: u8,
+    latest: Latest,
+    past: Reader<'a>,
+}
+
+fn unpack(packed: &[u8]) -> Unpacked<'_> {
     let mut reader = Reader { rest: &packed[1..] };
     let flags = packed[0];
-    let tombstone = flags & DELETED != 0;
-    let main = reader.varint() as i64;
-    let implied = if tombstone { (0, 0) } else { (main, 1) };
     let has = |bit| flags & bit != 0;
+    let main = reader.varint() as i64;
+    let (created, version) = implied(has(DELETED), main);
     let sub = if has(SUB) { reader.varint() as u32 } else { 0 };
-    let created = if has(CREATED) { main.wrapping_sub(reader.varint() as i64) } else { implied.0 };
-    let version = if has(VERSION) { reader.varint() as i64 } else { implied.1 };
+    let created = if has(CREATED) { main.wrapping_sub(reader.varint() as i64) } else { created };
+    let version = if has(VERSION) { reader.varint() as i64 } else { version };
     let lease = if has(LEASE) { reader.fixed() } else { 0 };
     let modified = Revision { main, sub };
-    KeyState { modified, tombstone, created, version, lease, past: Past::default() }
+    let latest = Latest { modified, tombstone: has(DELETED), created, version, lease };
+    Unpacked { flags, latest, past: reader }
+}
+
+impl<'a> Unpacked<'a> {
+    /// The few earlier changes, the newest first.
+    fn few(&self) -> impl Iterator<Item = Change> + use<'a> {
+        let mut reader = Reader { rest: self.past.rest };
+        let count = if self.flags & FEW_PAST == 0 { 0 } else { reader.byte() };
+        let mut main = self.latest.modified.main;
+        (0..count).map(move |_| {
+            main = main.wrapping_sub(reader.varint() as i64);
+            let word = reader.varint();
+            let revision = Revision { main, sub: (word >> 1) as u32 };
+            Change { revision, tombstone: word & 1 == 1 }
+        })
+    }
+
+    fn few_past(&self) -> Past {
+        let mut changes: Vec<_> = self.few().collect();
+        changes.reverse();
+        Past::Few(changes)
+    }
 }
 
 /// Reads what [`Packed`] wrote.
@@ -276,6 +357,12 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    fn byte(&mut self) -> u8 {
+        let (byte, rest) = self.rest.split_first().expect("what flags announce is there");
+        self.rest = rest;
+        *byte
+    }
+
     fn varint(&mut self) -> u64 {
         let mut number = 0;
         for (at, byte) in self.rest.iter().enumerate() {

@@ -2,7 +2,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::states::States;
-use super::{Change, KeyState};
+use super::{Change, Index, KeyState, Latest};
 use crate::revision::Revision;
 use crate::tree::{Column, Entry};
 
@@ -30,11 +30,25 @@ impl Model {
     }
 }
 
+/// An index with one key.
+fn index_of(state: &KeyState) -> Index {
+    let mut index = Index::default();
+    index.upsert(b"key", |slot| *slot = state.clone());
+    index
+}
+
+fn visible_at(state: &KeyState, at: i64) -> Option<Revision> {
+    index_of(state).find(b"key").unwrap().visible_at(at)
+}
+
 fn check(state: &KeyState, model: &Model, last: i64) {
+    let index = index_of(state);
+    let slot = index.find(b"key").unwrap();
+    assert_eq!(slot.value().changes(), model.changes);
     for at in 0..=last + 1 {
-        assert_eq!(state.newest_at(at), model.newest_at(at), "at {at}");
+        assert_eq!(slot.newest_at(at), model.newest_at(at), "at {at}");
         let visible = model.newest_at(at).filter(|change| !change.tombstone);
-        assert_eq!(state.visible_at(at), visible.map(|change| change.revision), "at {at}");
+        assert_eq!(slot.visible_at(at), visible.map(|change| change.revision), "at {at}");
     }
 }
 
@@ -64,7 +78,8 @@ proptest! {
                 compacted = at;
                 old.push((state.clone(), model.clone()));
                 let would_change = model.clone().compact(at);
-                prop_assert_eq!(state.is_compact(at), would_change.is_empty());
+                let is_compact = index_of(&state).find(b"key").unwrap().is_compact(at);
+                prop_assert_eq!(is_compact, would_change.is_empty());
                 let mut dead = Vec::new();
                 let left = state.compact(at, |change| dead.push(change));
                 prop_assert_eq!(dead, model.compact(at));
@@ -87,13 +102,13 @@ fn generations_and_versions() {
     assert!(!state.is_live());
     state.put(Revision { main: 2, sub: 1 }, 5);
     state.put(Revision::first_of(4), 0);
-    assert_eq!((state.created, state.version, state.lease), (2, 2, 0));
+    assert_eq!((state.latest.created, state.latest.version, state.latest.lease), (2, 2, 0));
     state.delete(Revision::first_of(6));
     assert!(!state.is_live());
     state.put(Revision::first_of(9), 8);
-    assert_eq!((state.created, state.version, state.lease), (9, 1, 8));
-    assert_eq!(state.visible_at(7), None);
-    assert_eq!(state.visible_at(5), Some(Revision::first_of(4)));
+    assert_eq!((state.latest.created, state.latest.version, state.latest.lease), (9, 1, 8));
+    assert_eq!(visible_at(&state, 7), None);
+    assert_eq!(visible_at(&state, 5), Some(Revision::first_of(4)));
 }
 
 #[test]
@@ -102,15 +117,17 @@ fn a_key_with_very_many_changes_is_trimmed_and_searched() {
     for main in 1..=40_000 {
         state.put(Revision::first_of(main), 0);
     }
+    let index = index_of(&state);
     for at in (1..=40_000).step_by(777) {
-        assert_eq!(state.visible_at(at), Some(Revision::first_of(at)));
+        let slot = index.find(b"key").unwrap();
+        assert_eq!(slot.visible_at(at), Some(Revision::first_of(at)));
     }
     let mut dead = 0;
     assert!(state.compact(30_000, |_| dead += 1));
     assert_eq!(dead, 29_999);
-    assert_eq!(state.visible_at(29_999), None);
-    assert_eq!(state.visible_at(30_000), Some(Revision::first_of(30_000)));
-    assert_eq!((state.created, state.version), (1, 40_000));
+    assert_eq!(visible_at(&state, 29_999), None);
+    assert_eq!(visible_at(&state, 30_000), Some(Revision::first_of(30_000)));
+    assert_eq!((state.latest.created, state.latest.version), (1, 40_000));
 }
 
 /// A state that a key can have, and some that none has: packing loses nothing of either.
@@ -119,36 +136,41 @@ fn state() -> impl Strategy<Value = KeyState> {
     let main = prop_oneof![3 => 0_i64..200, 1 => 0_i64..i64::MAX];
     let sub = prop_oneof![Just(0_u32), any::<u32>()];
     let numbers = (main, sub, number(), number(), prop_oneof![Just(0), number()]);
-    (numbers, any::<bool>(), any::<bool>(), 0_i64..4).prop_map(
+    let past = prop_oneof![3 => 0_i64..4, 1 => 6_i64..12];
+    (numbers, any::<bool>(), any::<bool>(), past).prop_map(
         |((main, sub, created, version, lease), natural, tombstone, past)| {
             let mut state = KeyState::default();
             for main in 1..=past {
-                state.put(Revision::first_of(main), 0);
+                let sub = u32::try_from(main % 3).unwrap();
+                state.restore(Change { revision: Revision { main, sub }, tombstone }, 1, 1, 0);
             }
-            state.modified = Revision { main: main.max(past), sub };
-            state.tombstone = tombstone;
-            (state.created, state.version) = match (natural, tombstone) {
+            let latest = &mut state.latest;
+            latest.modified = Revision { main: main.max(past), sub };
+            latest.tombstone = tombstone;
+            (latest.created, latest.version) = match (natural, tombstone) {
                 (true, true) => (0, 0),
-                (true, false) => (state.modified.main, 1),
+                (true, false) => (latest.modified.main, 1),
                 (false, _) => (created, version),
             };
-            state.lease = lease;
+            latest.lease = lease;
             state
         },
     )
 }
 
-type Told = (Vec<Change>, Change, i64, i64, i64);
+type Told = (Vec<Change>, Latest);
 
 fn told(state: &KeyState) -> Told {
-    let changes = state.changes().collect();
-    (changes, state.latest(), state.created, state.version, state.lease)
+    (state.changes(), state.latest)
 }
 
 fn check_column(states: &States, model: &[KeyState]) {
     assert_eq!(states.len(), model.len());
     for (at, expected) in model.iter().enumerate() {
         assert_eq!(told(&states.get(at)), told(expected), "at {at}");
+        assert_eq!(states.latest(at), expected.latest, "at {at}");
+        let oldest = expected.changes().first().copied().unwrap_or(expected.latest.change());
+        assert_eq!(states.oldest(at), oldest, "at {at}");
         assert_eq!(states.is_live(at), expected.is_live(), "at {at}");
         let live = model[..at].iter().filter(|state| state.is_live()).count();
         assert_eq!(states.live_before(at), live, "before {at}");

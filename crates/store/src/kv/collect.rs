@@ -56,10 +56,10 @@ impl Kv {
     /// Trims the key of one record. Dead records after this one are dropped when the walk reaches
     /// them.
     fn visit(&mut self, revision: Revision, key: &[u8], target: i64) {
-        let Some(state) = self.index.get(key) else {
+        let Some(slot) = self.index.find(key) else {
             return self.history.drop_record(revision);
         };
-        if !state.is_compact(target) {
+        if !slot.is_compact(target) {
             let mut dead = Vec::new();
             let left = self.index.upsert(key, |state| {
                 state.compact(target, |change| {
@@ -73,7 +73,7 @@ impl Kv {
             }
             dead.into_iter().for_each(|change| self.history.drop_record(change));
         }
-        let survivor = self.index.get(key).and_then(|state| state.survivor(target));
+        let survivor = self.index.find(key).and_then(|slot| slot.survivor(target));
         if survivor != Some(revision) {
             self.history.drop_record(revision);
         }

@@ -6,10 +6,10 @@ use quoin_api::mvccpb::KeyValue;
 
 use crate::checkpoint::CheckpointError;
 use crate::history::HistoryView;
-use crate::index::{Index, KeyState};
+use crate::index::{Index, KeyState, Latest};
 use crate::record;
 use crate::revision::Revision;
-use crate::tree::{Entry, Slot};
+use crate::tree::Slot;
 
 /// The key space as it is at one revision, borrowed.
 #[derive(Clone, Copy)]
@@ -44,7 +44,7 @@ impl<'a> Span<'a> {
 /// A key that a reader finds, where it is stored.
 pub(crate) struct Found<'a> {
     key: Key<'a>,
-    state: KeyState,
+    latest: Latest,
     pub(crate) revision: Revision,
 }
 
@@ -56,9 +56,9 @@ enum Key<'a> {
 impl<'a> Found<'a> {
     /// What a reader at main revision `at` finds, if anything.
     pub(crate) fn at(slot: Slot<'a, KeyState>, at: i64) -> Option<Self> {
-        let state = slot.value();
-        let revision = state.visible_at(at)?;
-        Some(Self { key: Key::Stored(slot), state, revision })
+        let revision = slot.visible_at(at)?;
+        let latest = slot.latest();
+        Some(Self { key: Key::Stored(slot), latest, revision })
     }
 
     /// The key without its value, for a reader at the newest revision. No record has to be read.
@@ -69,11 +69,11 @@ impl<'a> Found<'a> {
         };
         KeyValue {
             key,
-            create_revision: self.state.created,
-            mod_revision: self.state.modified.main,
-            version: self.state.version,
+            create_revision: self.latest.created,
+            mod_revision: self.latest.modified.main,
+            version: self.latest.version,
             value: Bytes::new(),
-            lease: self.state.lease,
+            lease: self.latest.lease,
         }
     }
 }
@@ -108,27 +108,27 @@ impl<'a> Reader<'a> {
     ) -> impl Iterator<Item = Found<'a>> + use<'a> {
         let newest = at == self.revision;
         let (single, range) = match span {
-            Span::Key(key) => (self.index.get(key).map(|state| (key, state)), None),
+            Span::Key(key) => (self.index.find(key).map(|slot| (key, slot)), None),
             Span::Range(from, end) => {
                 let slots = self.index.range(from, end);
                 (None, Some(if newest { slots.live_only() } else { slots }))
             }
         };
-        let single = single.into_iter().filter_map(move |(key, state)| {
-            let revision = state.visible_at(at)?;
-            Some(Found { key: Key::Given(key), state, revision })
+        let single = single.into_iter().filter_map(move |(key, slot)| {
+            let found = Found::at(slot, at)?;
+            Some(Found { key: Key::Given(key), ..found })
         });
         single.chain(range.into_iter().flatten().filter_map(move |slot| Found::at(slot, at)))
     }
 
     /// The live keys at the newest revision.
-    pub(crate) fn live(&self, span: Span<'a>) -> impl Iterator<Item = KeyState> + use<'a> {
+    pub(crate) fn live(&self, span: Span<'a>) -> impl Iterator<Item = Latest> + use<'a> {
         let (single, range) = match span {
-            Span::Key(key) => (self.index.get(key), None),
+            Span::Key(key) => (self.index.find(key), None),
             Span::Range(from, end) => (None, Some(self.index.range(from, end).live_only())),
         };
-        let slots = range.into_iter().flatten().map(|slot| slot.value());
-        single.into_iter().chain(slots).filter(Entry::is_live)
+        let slots = single.into_iter().chain(range.into_iter().flatten());
+        slots.filter(Slot::is_live).map(|slot| slot.latest())
     }
 
     /// The live keys at the newest revision, by name.

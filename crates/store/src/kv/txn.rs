@@ -16,7 +16,7 @@ use quoin_api::etcdserverpb::{
 
 use super::{Failure, Reader, Span, Write};
 use crate::checkpoint::CheckpointError;
-use crate::index::KeyState;
+use crate::index::Latest;
 
 /// Which branch of a transaction runs, and the same for each transaction in that branch, in order.
 struct Path {
@@ -157,7 +157,7 @@ fn holds(reader: Reader<'_>, compare: &Compare) -> Result<bool, CheckpointError>
     let by_value = compare.target == CompareTarget::Value as i32;
     let mut keys = reader.live(Span::new(&compare.key, &compare.range_end)).peekable();
     if keys.peek().is_none() {
-        return Ok(!by_value && holds_for(compare, &KeyState::default(), &[]));
+        return Ok(!by_value && holds_for(compare, &Latest::default(), &[]));
     }
     if !by_value {
         return Ok(keys.all(|state| holds_for(compare, &state, &[])));
@@ -173,7 +173,7 @@ fn holds(reader: Reader<'_>, compare: &Compare) -> Result<bool, CheckpointError>
 /// A target without an operand compares with 0 or with the empty value, and so does an operand of
 /// another kind than the target. An unknown target is equal to everything, and an unknown
 /// comparison holds.
-fn holds_for(compare: &Compare, state: &KeyState, value: &[u8]) -> bool {
+fn holds_for(compare: &Compare, state: &Latest, value: &[u8]) -> bool {
     let operand = compare.target_union.as_ref();
     let number = |pick: fn(&TargetUnion) -> Option<i64>| operand.and_then(pick).unwrap_or(0);
     let ordering = match CompareTarget::try_from(compare.target) {

@@ -12,7 +12,6 @@ use crate::checkpoint::CheckpointError;
 use crate::lease::Leases;
 use crate::record;
 use crate::revision::Revision;
-use crate::tree::Entry;
 
 /// A request in progress.
 pub(crate) struct Write<'a> {
@@ -49,7 +48,7 @@ impl<'a> Write<'a> {
             return Err(Error::LeaseNotFound);
         }
         let keeps = request.ignore_value || request.ignore_lease;
-        if keeps && !self.kv.index.get(&request.key).is_some_and(|state| state.is_live()) {
+        if keeps && !self.kv.index.find(&request.key).is_some_and(|slot| slot.is_live()) {
             return Err(Error::KeyNotFound);
         }
         Ok(())
@@ -65,7 +64,7 @@ impl<'a> Write<'a> {
             None => request.value.clone(),
         };
         let lease = match request.ignore_lease {
-            true => self.kv.index.get(&request.key).map_or(0, |state| state.lease),
+            true => self.kv.index.find(&request.key).map_or(0, |slot| slot.latest().lease),
             false => request.lease,
         };
         self.put_pair(&request.key, value, lease);
@@ -92,7 +91,7 @@ impl<'a> Write<'a> {
 
     /// Deletes one key if it is live.
     pub(crate) fn delete_key(&mut self, key: &[u8]) {
-        if self.kv.index.get(key).is_some_and(|state| state.is_live()) {
+        if self.kv.index.find(key).is_some_and(|slot| slot.is_live()) {
             self.delete(key);
         }
     }
@@ -100,9 +99,9 @@ impl<'a> Write<'a> {
     fn put_pair(&mut self, key: &Bytes, value: Bytes, lease: i64) {
         let revision = self.next_revision();
         let (old_lease, create_revision, version) = self.kv.index.upsert(key, |state| {
-            let old_lease = state.lease;
+            let old_lease = state.latest.lease;
             state.put(revision, lease);
-            (old_lease, state.created, state.version)
+            (old_lease, state.latest.created, state.latest.version)
         });
         let mod_revision = revision.main;
         let key = key.clone();
@@ -121,7 +120,7 @@ impl<'a> Write<'a> {
     fn delete(&mut self, key: &[u8]) {
         let revision = self.next_revision();
         let lease = self.kv.index.upsert(key, |state| {
-            let lease = state.lease;
+            let lease = state.latest.lease;
             state.delete(revision);
             lease
         });

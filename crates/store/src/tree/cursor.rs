@@ -17,13 +17,22 @@ pub(crate) struct Cursor<'a, V: Entry> {
 
 /// One key and its value, where they are stored.
 pub(crate) struct Slot<'a, V: Entry> {
-    leaf: &'a Leaf<V>,
-    at: usize,
+    pub(super) leaf: &'a Leaf<V>,
+    pub(super) at: usize,
 }
 
-impl<V: Entry> Slot<'_, V> {
+impl<'a, V: Entry> Slot<'a, V> {
     pub(crate) fn value(&self) -> V {
         self.leaf.values.get(self.at)
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        self.leaf.values.is_live(self.at)
+    }
+
+    /// The values of the leaf, and which of them is the one here.
+    pub(crate) fn column(&self) -> (&'a V::Column, usize) {
+        (&self.leaf.values, self.at)
     }
 
     /// Assembles the key.

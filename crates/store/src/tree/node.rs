@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::packed::{PackedKeys, separator};
-use super::{Column, Count, Entry};
+use super::{Column, Count, Entry, Slot};
 
 /// A leaf holds at most this many keys, an inner node this many children.
 pub(super) const MAX_WIDTH: usize = 64;
@@ -77,12 +77,13 @@ impl<V: Entry> Node<V> {
         }
     }
 
-    pub(super) fn get(&self, key: &[u8]) -> Option<V> {
+    /// Where `key` is.
+    pub(super) fn find(&self, key: &[u8]) -> Option<Slot<'_, V>> {
         let mut node = self;
         loop {
             match node {
                 Self::Leaf(leaf) => {
-                    return leaf.keys.search(key).ok().map(|at| leaf.values.get(at));
+                    return leaf.keys.search(key).ok().map(|at| Slot { leaf, at });
                 }
                 Self::Inner(inner) => node = &inner.children[inner.child_for(key)],
             }

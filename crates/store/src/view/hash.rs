@@ -86,7 +86,7 @@ impl View {
         if at == self.revision {
             return self.index.count().live == 0;
         }
-        !self.index.iter().any(|slot| slot.value().visible_at(at).is_some())
+        !self.index.iter().any(|slot| slot.visible_at(at).is_some())
     }
 
     /// Whether a key was deleted exactly at main revision `at`: a compaction there keeps that.
@@ -97,7 +97,7 @@ impl View {
                 break;
             }
             let key = record::key(&record.bytes).expect("stored records are canonical");
-            let newest = self.index.get(&key).and_then(|state| state.newest_at(at));
+            let newest = self.index.find(&key).and_then(|slot| slot.newest_at(at));
             if record.tombstone && newest.is_some_and(|newest| newest.revision == record.revision) {
                 return Ok(true);
             }
@@ -117,8 +117,8 @@ impl View {
             return self.is_kept(record);
         }
         let key = record::key(&record.bytes).expect("stored records are canonical");
-        let state = self.index.get(&key);
-        state.and_then(|state| state.visible_at(at)) == Some(record.revision)
+        let slot = self.index.find(&key);
+        slot.and_then(|slot| slot.visible_at(at)) == Some(record.revision)
     }
 
     /// Whether no compaction so far has made a record unreachable. It may be there although one
@@ -128,7 +128,7 @@ impl View {
             return true;
         }
         let key = record::key(&record.bytes).expect("stored records are canonical");
-        let state = self.index.get(&key);
-        state.and_then(|state| state.survivor(self.compacted)) == Some(record.revision)
+        let slot = self.index.find(&key);
+        slot.and_then(|slot| slot.survivor(self.compacted)) == Some(record.revision)
     }
 }
