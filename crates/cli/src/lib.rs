@@ -1,8 +1,8 @@
 //! Command lines, help and outputs in the manner of etcd's tools: what `etcdctl` and `etcdutl`
 //! have in common.
 //!
-//! `tree` finds a command among the words of a command line, `flags` reads its flags, `usage`
-//! writes its help, `text`, `number` and `table` show values as Go does, `exit` says how a program
+//! `program` reads a command line: `tree` finds the command among its words, `flags` reads the
+//! flags, `usage` writes help; `text`, `number` and `table` show values as Go does, `exit` says how a program
 //! ends.
 //!
 //! Not here: any command, servers, files.
@@ -11,6 +11,7 @@ pub mod exit;
 pub mod flags;
 pub mod number;
 pub mod output;
+pub mod program;
 pub mod table;
 pub mod text;
 pub mod tree;

@@ -42,6 +42,26 @@ pub trait Action: Copy + 'static {
     fn is_built(self) -> bool;
 }
 
+impl<A> Command<A> {
+    /// A command of which only the name is known and what it does: the rest of a table entry is
+    /// said beside it.
+    pub const fn new(name: &'static str, action: A) -> Self {
+        Self {
+            name,
+            arguments: "",
+            short: "",
+            long: "",
+            group: "",
+            flags: &[],
+            shared_flags: &[],
+            subcommands: &[],
+            action,
+            headings: &[],
+            footer: "",
+        }
+    }
+}
+
 impl<A: Action> Command<A> {
     /// Returns whether the command is known but not built here.
     pub fn is_unbuilt(&self) -> bool {

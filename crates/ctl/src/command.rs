@@ -10,10 +10,10 @@ pub(crate) mod defrag;
 pub(crate) mod del;
 pub(crate) mod endpoint;
 pub(crate) mod get;
-pub(crate) mod help;
 pub(crate) mod key;
 pub(crate) mod lease;
 pub(crate) mod member;
+mod options;
 pub(crate) mod put;
 pub(crate) mod snapshot;
 pub(crate) mod transaction;
@@ -28,7 +28,7 @@ use std::future::Future;
 use crate::exit::Exit;
 use crate::flags::Flag;
 use crate::usage;
-use crate::{Invocation, globals, output, tree};
+use crate::{globals, output, program, tree};
 
 const KEY_VALUE: &str = "Key-value commands";
 const CLUSTER: &str = "Cluster maintenance commands";
@@ -74,38 +74,22 @@ pub(crate) enum Action {
 /// A command of this program.
 pub(crate) type Command = tree::Command<Action>;
 
+/// A command of this program as it was called.
+pub(crate) type Invocation = program::Invocation<Action>;
+
 impl tree::Action for Action {
     fn is_built(self) -> bool {
         self != Self::Unbuilt
     }
 }
 
-const GROUP: Command = Command {
-    name: "",
-    arguments: "",
-    short: "",
-    long: "",
-    group: "",
-    flags: &[],
-    shared_flags: &[],
-    subcommands: &[],
-    action: Action::Group,
-    headings: &[],
-    footer: "",
-};
-
-const fn leaf(name: &'static str, action: Action) -> Command {
-    Command { name, action, ..GROUP }
-}
-
 /// Known to etcdctl but not built here: named, so that nothing else is taken for it.
 const fn unbuilt(name: &'static str) -> Command {
-    leaf(name, Action::Unbuilt)
+    Command::new(name, Action::Unbuilt)
 }
 
 /// The program itself. The commands stand in the order in which proposals list them.
 pub(crate) static ROOT: Command = Command {
-    name: "etcdctl",
     short: concat!(
         "The command line client of etcd clusters (quoin ",
         env!("CARGO_PKG_VERSION"),
@@ -142,19 +126,19 @@ pub(crate) static ROOT: Command = Command {
         OPTIONS,
         HELP,
     ],
-    ..GROUP
+    ..Command::new("etcdctl", Action::Group)
 };
 
 /// The commands that a line of a transaction may hold.
 pub(crate) static OPERATIONS: Command =
-    Command { name: "txn", subcommands: &[PUT, GET, DEL], ..GROUP };
+    Command { subcommands: &[PUT, GET, DEL], ..Command::new("txn", Action::Group) };
 
 const GET: Command = Command {
     arguments: "[options] <key> [range_end]",
     short: "Reads a key or a range of keys",
     group: KEY_VALUE,
     flags: get::FLAGS,
-    ..leaf("get", Action::Get)
+    ..Command::new("get", Action::Get)
 };
 
 const PUT: Command = Command {
@@ -163,7 +147,7 @@ const PUT: Command = Command {
     long: put::HELP,
     group: KEY_VALUE,
     flags: put::FLAGS,
-    ..leaf("put", Action::Put)
+    ..Command::new("put", Action::Put)
 };
 
 const DEL: Command = Command {
@@ -171,7 +155,7 @@ const DEL: Command = Command {
     short: "Deletes a key or the keys of a range [key, range_end)",
     group: KEY_VALUE,
     flags: del::FLAGS,
-    ..leaf("del", Action::Del)
+    ..Command::new("del", Action::Del)
 };
 
 const TXN: Command = Command {
@@ -180,7 +164,7 @@ const TXN: Command = Command {
     long: transaction::HELP,
     group: KEY_VALUE,
     flags: transaction::FLAGS,
-    ..leaf("txn", Action::Txn)
+    ..Command::new("txn", Action::Txn)
 };
 
 const COMPACTION: Command = Command {
@@ -188,7 +172,7 @@ const COMPACTION: Command = Command {
     short: "Drops the history before a revision",
     group: KEY_VALUE,
     flags: compaction::FLAGS,
-    ..leaf("compaction", Action::Compaction)
+    ..Command::new("compaction", Action::Compaction)
 };
 
 const WATCH: Command = Command {
@@ -197,11 +181,10 @@ const WATCH: Command = Command {
     long: watch::HELP,
     group: KEY_VALUE,
     flags: watch::FLAGS,
-    ..leaf("watch", Action::Watch)
+    ..Command::new("watch", Action::Watch)
 };
 
 const LEASE: Command = Command {
-    name: "lease",
     short: "Works with leases (see `etcdctl lease --help`)",
     long: "Works with leases: keys attached to one are deleted when it ends",
     group: KEY_VALUE,
@@ -209,51 +192,49 @@ const LEASE: Command = Command {
         Command {
             arguments: "<ttl>",
             short: "Makes a lease that lives for some seconds",
-            ..leaf("grant", Action::LeaseGrant)
+            ..Command::new("grant", Action::LeaseGrant)
         },
         Command {
             arguments: "<leaseID>",
             short: "Ends a lease and deletes its keys",
-            ..leaf("revoke", Action::LeaseRevoke)
+            ..Command::new("revoke", Action::LeaseRevoke)
         },
         Command {
             arguments: "<leaseID> [options]",
             short: "Shows how long a lease has to live",
             flags: &[Flag::bool("keys", "show the keys attached to the lease too")],
-            ..leaf("timetolive", Action::LeaseTimeToLive)
+            ..Command::new("timetolive", Action::LeaseTimeToLive)
         },
-        Command { short: "Lists all leases", ..leaf("list", Action::LeaseList) },
+        Command { short: "Lists all leases", ..Command::new("list", Action::LeaseList) },
         Command {
             arguments: "[options] <leaseID>",
             short: "Renews a lease until it ends or the command does",
             flags: &[Flag::bool("once", "renew the lease once")],
-            ..leaf("keep-alive", Action::LeaseKeepAlive)
+            ..Command::new("keep-alive", Action::LeaseKeepAlive)
         },
     ],
-    ..GROUP
+    ..Command::new("lease", Action::Group)
 };
 
 const ALARM: Command = Command {
-    name: "alarm",
     short: "Works with alarms (see `etcdctl alarm --help`)",
     long: "Works with alarms, which keep the cluster from taking writes",
     group: CLUSTER,
     subcommands: &[
-        Command { short: "Takes all alarms back", ..leaf("disarm", Action::AlarmDisarm) },
-        Command { short: "Lists all alarms", ..leaf("list", Action::AlarmList) },
+        Command { short: "Takes all alarms back", ..Command::new("disarm", Action::AlarmDisarm) },
+        Command { short: "Lists all alarms", ..Command::new("list", Action::AlarmList) },
     ],
-    ..GROUP
+    ..Command::new("alarm", Action::Group)
 };
 
 const DEFRAG: Command = Command {
     short: "Asks servers to give unused space of their files back",
     group: CLUSTER,
     shared_flags: &[Flag::bool("cluster", "ask all members of the cluster")],
-    ..leaf("defrag", Action::Defrag)
+    ..Command::new("defrag", Action::Defrag)
 };
 
 const SNAPSHOT: Command = Command {
-    name: "snapshot",
     short: "Saves the data of a server (see `etcdctl snapshot --help`)",
     long: "Saves the data of a server",
     group: CLUSTER,
@@ -261,13 +242,12 @@ const SNAPSHOT: Command = Command {
         arguments: "<filename>",
         short: "Writes the data of a server to a file",
         long: snapshot::HELP,
-        ..leaf("save", Action::SnapshotSave)
+        ..Command::new("save", Action::SnapshotSave)
     }],
-    ..GROUP
+    ..Command::new("snapshot", Action::Group)
 };
 
 const CHECK: Command = Command {
-    name: "check",
     short: "Tries out what a cluster can do (see `etcdctl check --help`)",
     long: "Tries out what a cluster can do",
     group: UTILITY,
@@ -277,21 +257,20 @@ const CHECK: Command = Command {
             short: "Checks that the cluster writes fast enough",
             long: check::PERF_HELP,
             flags: check::PERF_FLAGS,
-            ..leaf("perf", Action::CheckPerf)
+            ..Command::new("perf", Action::CheckPerf)
         },
         Command {
             arguments: "[options]",
             short: "Shows how much memory a server needs for some keys",
             long: check::DATASCALE_HELP,
             flags: check::DATASCALE_FLAGS,
-            ..leaf("datascale", Action::CheckDatascale)
+            ..Command::new("datascale", Action::CheckDatascale)
         },
     ],
-    ..GROUP
+    ..Command::new("check", Action::Group)
 };
 
 const MEMBER: Command = Command {
-    name: "member",
     short: "Shows who belongs to the cluster (see `etcdctl member --help`)",
     long: "Shows who belongs to the cluster",
     group: CLUSTER,
@@ -303,15 +282,14 @@ const MEMBER: Command = Command {
             short: "Lists the members of the cluster",
             long: member::HELP,
             flags: member::FLAGS,
-            ..leaf("list", Action::MemberList)
+            ..Command::new("list", Action::MemberList)
         },
         unbuilt("promote"),
     ],
-    ..GROUP
+    ..Command::new("member", Action::Group)
 };
 
 const ENDPOINT: Command = Command {
-    name: "endpoint",
     short: "Asks single servers (see `etcdctl endpoint --help`)",
     long: "Asks single servers",
     group: CLUSTER,
@@ -319,55 +297,44 @@ const ENDPOINT: Command = Command {
     subcommands: &[
         Command {
             short: "Tells whether each server can take part in a request",
-            ..leaf("health", Action::EndpointHealth)
+            ..Command::new("health", Action::EndpointHealth)
         },
         Command {
             short: "Shows the state of each server",
             long: endpoint::STATUS_HELP,
-            ..leaf("status", Action::EndpointStatus)
+            ..Command::new("status", Action::EndpointStatus)
         },
         Command {
             short: "Shows the hash of the history that each server has",
             flags: &[Flag::int("rev", "last revision of the history (0 means the newest)")],
-            ..leaf("hashkv", Action::EndpointHashKv)
+            ..Command::new("hashkv", Action::EndpointHashKv)
         },
     ],
-    ..GROUP
+    ..Command::new("endpoint", Action::Group)
 };
 
 const VERSION: Command = Command {
     short: "Shows the version of etcdctl",
     group: UTILITY,
-    ..leaf("version", Action::Version)
+    ..Command::new("version", Action::Version)
 };
 
 const OPTIONS: Command = Command {
     short: "Shows the flags that every command has",
     group: UTILITY,
-    ..leaf("options", Action::Options)
+    ..Command::new("options", Action::Options)
 };
 
 const HELP: Command = Command {
     arguments: "[command]",
     short: "Shows the help of a command",
     group: UTILITY,
-    ..leaf("help", Action::Help)
+    ..Command::new("help", Action::Help)
 };
-
-/// Fails if the command exists in etcdctl but is not built here.
-pub(crate) fn check_built(path: &[&Command]) -> Result<(), Exit> {
-    if !path.iter().any(|command| command.is_unbuilt()) {
-        return Ok(());
-    }
-    let names: Vec<&str> = path.iter().skip(1).map(|command| command.name).collect();
-    let names = names.join(" ");
-    Err(Exit::bad_arguments(format!("the command \"{names}\" is not supported by this etcdctl")))
-}
 
 /// Runs the command that was called.
 pub(crate) fn run(invocation: &Invocation) -> Result<(), Exit> {
-    let action = invocation.path.last().map_or(Action::Group, |command| command.action);
-    match action {
+    match invocation.action() {
         Action::Group => output::print(&usage::help(&invocation.path)),
         Action::Get => wait(get::run(invocation)),
         Action::Put => wait(put::run(invocation)),
@@ -391,9 +358,9 @@ pub(crate) fn run(invocation: &Invocation) -> Result<(), Exit> {
         Action::CheckPerf => wait(check::perf(invocation)),
         Action::CheckDatascale => wait(check::datascale(invocation)),
         Action::Version => version::run(),
-        Action::Options => help::options(),
-        Action::Help => help::run(&invocation.arguments),
-        Action::Unbuilt => check_built(&invocation.path),
+        Action::Options => options::run(),
+        Action::Help => program::help(&ROOT, &invocation.arguments),
+        Action::Unbuilt => program::check_built(&invocation.path),
     }
 }
 

@@ -18,14 +18,13 @@ mod txn;
 use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 
-use quoin_cli::{exit, flags, number, output, table, text, tree, usage};
+use quoin_cli::{exit, flags, number, output, program, table, text, tree, usage};
 
 use quoin_client::Error;
 
-use command::Command;
+use command::Invocation;
 use exit::Exit;
-use flags::{Argument, Parsed, Values};
-use tree::Found;
+use flags::Argument;
 
 fn main() -> ExitCode {
     let arguments = std::env::args_os().skip(1).map(OsStringExt::into_vec).collect();
@@ -33,17 +32,6 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(exit) => exit.report(),
     }
-}
-
-/// A command as it was called.
-#[derive(Debug)]
-struct Invocation {
-    /// The command, behind the commands it belongs to.
-    path: Vec<&'static Command>,
-    flags: Values,
-    arguments: Vec<Argument>,
-    /// How many arguments stand before `--`; none if it is not there.
-    dash: Option<usize>,
 }
 
 /// How the program ends when a call fails.
@@ -65,13 +53,8 @@ fn run(arguments: Vec<Argument>) -> Result<(), Exit> {
         let message = "ETCDCTL_API=2: the v2 API is not supported by this etcdctl";
         return Err(Exit::bad_arguments(message));
     }
-    let Found { path, rest } = tree::find(&command::ROOT, arguments)
-        .map_err(|message| Exit::unknown("etcdctl", &message))?;
-    command::check_built(&path)?;
-    let Parsed { flags, arguments, dash } = flags::parse(tree::flags_of(&path), rest)
-        .map_err(|error| Exit::usage(&error, &usage::usage(&path)))?;
-    if flags.bool("help") {
-        return output::print(&usage::help(&path));
+    match Invocation::read(&command::ROOT, arguments)? {
+        Some(invocation) => command::run(&invocation),
+        None => Ok(()),
     }
-    command::run(&Invocation { path, flags, arguments, dash })
 }

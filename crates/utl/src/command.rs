@@ -1,16 +1,16 @@
 //! The commands: their names, flags and help in one table, their work in one file each.
 
+mod about;
 mod defrag;
 mod export;
 mod hashkv;
-mod help;
 mod migrate;
 mod restore;
 mod status;
 
 use quoin_cli::exit::Exit;
 use quoin_cli::flags::Flag;
-use quoin_cli::{output, tree, usage};
+use quoin_cli::{output, program, tree, usage};
 
 use crate::Invocation;
 
@@ -47,27 +47,8 @@ impl tree::Action for Action {
     }
 }
 
-const GROUP: Command = Command {
-    name: "",
-    arguments: "",
-    short: "",
-    long: "",
-    group: "",
-    flags: &[],
-    shared_flags: &[],
-    subcommands: &[],
-    action: Action::Group,
-    headings: &[],
-    footer: "",
-};
-
-const fn leaf(name: &'static str, action: Action) -> Command {
-    Command { name, action, ..GROUP }
-}
-
 /// The program itself. The commands stand in the order in which proposals list them.
 pub(crate) static ROOT: Command = Command {
-    name: "etcdutl",
     short: concat!(
         "Works on snapshots and on the files of etcd members that are not running (quoin ",
         env!("CARGO_PKG_VERSION"),
@@ -80,76 +61,74 @@ pub(crate) static ROOT: Command = Command {
             .or("simple"),
     ],
     subcommands: &[DEFRAG, SNAPSHOT, HASH_KV, VERSION, COMPLETION, MIGRATE, EXPORT, HELP],
-    ..GROUP
+    ..Command::new("etcdutl", Action::Group)
 };
 
 const DEFRAG: Command = Command {
     short: "Accepted for scripts: the files of a member need no defragmentation",
     long: defrag::HELP,
     flags: &[Flag::text("data-dir", "directory of a member that is not running (required)")],
-    ..leaf("defrag", Action::Defrag)
+    ..Command::new("defrag", Action::Defrag)
 };
 
 const SNAPSHOT: Command = Command {
-    name: "snapshot",
     short: "Works on snapshots",
     subcommands: &[
         Command {
             arguments: "<filename>",
             short: "Shows what a snapshot holds",
             long: status::HELP,
-            ..leaf("status", Action::SnapshotStatus)
+            ..Command::new("status", Action::SnapshotStatus)
         },
         Command {
             arguments: "<filename> --data-dir {output dir} [options]",
             short: "Makes the directory of a new member from a snapshot",
             long: restore::HELP,
             flags: restore::FLAGS,
-            ..leaf("restore", Action::SnapshotRestore)
+            ..Command::new("restore", Action::SnapshotRestore)
         },
     ],
-    ..GROUP
+    ..Command::new("snapshot", Action::Group)
 };
 
 const HASH_KV: Command = Command {
     arguments: "<filename>",
     short: "Shows the hash of the history in a database file",
     flags: &[Flag::int("rev", "last revision of the history (0 means the newest)")],
-    ..leaf("hashkv", Action::HashKv)
+    ..Command::new("hashkv", Action::HashKv)
 };
 
 const VERSION: Command =
-    Command { short: "Shows the version of etcdutl", ..leaf("version", Action::Version) };
+    Command { short: "Shows the version of etcdutl", ..Command::new("version", Action::Version) };
 
 const COMPLETION: Command = Command {
-    name: "completion",
     short: "Writes a script by which a shell completes command lines",
     subcommands: &[
-        Command { short: "For bash", ..leaf("bash", Action::Completion(Shell::Bash)) },
-        Command { short: "For fish", ..leaf("fish", Action::Completion(Shell::Fish)) },
-        Command { short: "For zsh", ..leaf("zsh", Action::Completion(Shell::Zsh)) },
+        Command { short: "For bash", ..Command::new("bash", Action::Completion(Shell::Bash)) },
+        Command { short: "For fish", ..Command::new("fish", Action::Completion(Shell::Fish)) },
+        Command { short: "For zsh", ..Command::new("zsh", Action::Completion(Shell::Zsh)) },
     ],
-    ..GROUP
+    ..Command::new("completion", Action::Group)
 };
 
 const MIGRATE: Command = Command {
     short: "Accepted for scripts: says how to get files for another version",
     long: migrate::HELP,
     flags: migrate::FLAGS,
-    ..leaf("migrate", Action::Migrate)
+    ..Command::new("migrate", Action::Migrate)
 };
 
 const EXPORT: Command = Command {
     short: "Makes a data directory for etcd from that of a member",
     long: export::HELP,
     flags: export::FLAGS,
-    ..leaf("export", Action::Export)
+    ..Command::new("export", Action::Export)
 };
 
 const HELP: Command = Command {
     arguments: "[command]",
     short: "Shows the help of a command",
-    ..leaf("help", Action::Help)
+    ..Command::new("help", Action::Help)
 };
 
 /// Runs the command that was called.
@@ -160,12 +139,12 @@ pub(crate) fn run(invocation: &Invocation) -> Result<(), Exit> {
         Action::Defrag => defrag::run(invocation),
         Action::Export => export::run(invocation),
         Action::HashKv => hashkv::run(invocation),
-        Action::Help => help::run(&invocation.arguments),
+        Action::Help => program::help(&ROOT, &invocation.arguments),
         Action::Migrate => migrate::run(invocation),
         Action::SnapshotRestore => restore::run(invocation),
         Action::SnapshotStatus => status::run(invocation),
-        Action::Version => help::version(),
-        Action::Completion(shell) => help::completion(shell),
+        Action::Version => about::version(),
+        Action::Completion(shell) => about::completion(shell),
     }
 }
 

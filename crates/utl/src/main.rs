@@ -18,9 +18,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use quoin_cli::exit::Exit;
-use quoin_cli::flags::{self, Argument, Parsed, Values};
-use quoin_cli::tree::{self, Found};
-use quoin_cli::{output, usage};
+use quoin_cli::flags::{Argument, Values};
+use quoin_cli::program;
 use quoin_vfs::{FileSystem, OsFs};
 
 use command::Command;
@@ -43,12 +42,9 @@ struct Invocation {
 }
 
 fn run(arguments: Vec<Argument>) -> Result<(), Exit> {
-    let found = tree::find(&command::ROOT, arguments);
-    let Found { path, rest } = found.map_err(|message| Exit::unknown("etcdutl", &message))?;
-    let Parsed { flags, arguments, .. } = flags::parse(tree::flags_of(&path), rest)
-        .map_err(|error| Exit::usage(&error, &usage::usage(&path)))?;
-    if flags.bool("help") {
-        return output::print(&usage::help(&path));
-    }
+    let Some(called) = program::Invocation::read(&command::ROOT, arguments)? else {
+        return Ok(());
+    };
+    let program::Invocation { path, flags, arguments, dash: _ } = called;
     command::run(&Invocation { path, flags, arguments, fs: Arc::new(OsFs) })
 }

@@ -1,8 +1,7 @@
-//! `help`, `version` and `completion`.
+//! What the program says of itself: `version` and `completion`.
 
 use quoin_cli::exit::Exit;
-use quoin_cli::flags::Argument;
-use quoin_cli::{output, tree, usage};
+use quoin_cli::output;
 
 use super::{Command, ROOT, Shell};
 
@@ -10,22 +9,6 @@ use super::{Command, ROOT, Shell};
 const ETCD_VERSION: &str = "3.7.1";
 /// The version of the API that belongs to it.
 const API_VERSION: &str = "3.7";
-
-/// Shows the help of the command that the arguments name.
-pub(super) fn run(arguments: &[Argument]) -> Result<(), Exit> {
-    match tree::find(&ROOT, arguments.to_vec()) {
-        Ok(found) => output::print(&usage::help(&found.path)),
-        Err(_) => {
-            let words: Vec<String> = arguments
-                .iter()
-                .map(|word| format!("`{}`", String::from_utf8_lossy(word)))
-                .collect();
-            let usage = usage::usage(&[&ROOT]);
-            output::complain(&format!("Unknown help topic [{}]\n{usage}", words.join(" ")));
-            Ok(())
-        }
-    }
-}
 
 pub(super) fn version() -> Result<(), Exit> {
     output::print(&format!("etcdutl version: {ETCD_VERSION}\nAPI version: {API_VERSION}\n"))
