@@ -11,16 +11,24 @@ mod script;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use quoin_node::recover::{Bootstrap, recover};
-use quoin_node::wal::{Metadata, Wal};
-use quoin_node::{Answer, DataDir, Event, Node, Options, Recovered};
-use quoin_raft::{Entry, EntryKind, NodeId, SnapshotMeta};
-use quoin_store::{Checkpoint, EntryData, Member, Store, View, WriteOptions, Written};
+use quoin_node::wal;
+use quoin_node::{Answer, DataDir, Node};
+use quoin_raft::{Entry, EntryKind, SnapshotMeta};
+use quoin_store::{Checkpoint, EntryData, Store, View, WriteOptions, Written};
 use quoin_vfs::{CrashMode, FileSystem, MemFs};
 
+use crate::machine::{Machine, Observer, Settings};
 use hook::HookFs;
 use script::Random;
 
+const ROOT: &str = "/data";
+const SETTINGS: Settings = Settings {
+    wal: wal::Options { segment_bytes: 32 * 1024, fill_bytes: 4096 },
+    syncs: true,
+    snapshot_count: 25,
+    catchup_entries: 10,
+    memory_budget: 0,
+};
 const SEGMENTS: WriteOptions = WriteOptions { segment_bytes: 8 * 1024 };
 /// Of what was left, this many random choices are tried at each operation.
 const SUBSETS: u64 = 3;
@@ -84,111 +92,81 @@ fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
     ledger.lock().expect("a test that failed is over")
 }
 
-fn start(fs: &Arc<dyn FileSystem>) -> Recovered<u64> {
-    let metadata = Metadata { node: NodeId(1), cluster: 9 };
-    let member = Member { id: 1, name: "one".to_owned(), ..Member::default() };
-    let bootstrap = Bootstrap { metadata, members: vec![member] };
-    let options = Options {
-        tick_ms: 100,
-        lease_checkpoint_ticks: 100,
-        id: NodeId(1),
-        election_ticks: 10,
-        heartbeat_ticks: 1,
-        request_timeout_ticks: 70,
-        read_retry_ticks: 5,
-        snapshot_count: 25,
-        memory_budget: 0,
-        catchup_entries: 10,
-        pre_vote: true,
-        seed: 1,
-        start_ms: 1,
-    };
-    let dir = DataDir::new(Path::new("/data"));
-    let wal_options = quoin_node::wal::Options { segment_bytes: 32 * 1024, fill_bytes: 4096 };
-    let recovered = recover(fs, &dir, &wal_options, options, &bootstrap);
-    recovered.expect("whatever a crash leaves, the member starts")
+/// A member on its disk, and its job that writes checkpoints.
+struct Subject<'a> {
+    fs: Arc<dyn FileSystem>,
+    machine: Machine,
+    job: Job<'a>,
 }
 
-/// A member, and the disk that it writes to.
-struct Machine<'a> {
-    fs: Arc<dyn FileSystem>,
-    node: Node<u64>,
-    wal: Wal,
+/// The job, and who is told what the member says.
+struct Job<'a> {
     ledger: Option<&'a Mutex<Ledger>>,
     taken: Option<(SnapshotMeta, Checkpoint)>,
     written: Option<(SnapshotMeta, Written)>,
     checkpoints: u64,
 }
 
-impl<'a> Machine<'a> {
-    fn begin(fs: Arc<dyn FileSystem>, ledger: Option<&'a Mutex<Ledger>>) -> Self {
-        let Recovered { node, wal, .. } = start(&fs);
-        let (taken, written) = (None, None);
-        Self { fs, node, wal, ledger, taken, written, checkpoints: 0 }
+impl Observer for Job<'_> {
+    fn entries(&mut self, entries: &[Entry]) {
+        if let Some(ledger) = self.ledger {
+            entries.iter().for_each(|entry| lock(ledger).append(entry));
+        }
     }
 
-    /// Runs turns until nothing moves, as the threads of the server would.
-    fn settle(&mut self) {
-        loop {
-            let turn = self.node.turn();
-            if let Some(ledger) = self.ledger {
-                turn.log.entries.iter().for_each(|entry| lock(ledger).append(entry));
-            }
-            turn.log.append_to(&mut self.wal).expect("memory takes every write");
-            if turn.log.must_sync {
-                self.wal.sync().expect("memory takes every sync");
-            }
-            if let Some(release) = turn.log.release {
-                self.wal.release_to(release).expect("memory takes every change");
-            }
-            if let Some(ready) = turn.log.ready {
-                self.node.persisted(ready);
-            }
-            for (_, answer) in turn.answers {
-                let Answer::Applied(_) = answer else { panic!("{answer:?}") };
-                let applied = self.node.status().applied.0;
-                if let Some(ledger) = self.ledger {
-                    lock(ledger).acknowledged = applied;
-                }
-            }
-            for event in turn.events {
-                match event {
-                    Event::Checkpoint(meta, checkpoint) => self.taken = Some((meta, checkpoint)),
-                    Event::Fatal(reason) => panic!("{reason}"),
-                    Event::Leader(_)
-                    | Event::Members
-                    | Event::Removed
-                    | Event::Compacted(_)
-                    | Event::SendSnapshot(..) => {}
-                }
-            }
-            if turn.idle && !self.node.wants_turn() {
-                return;
-            }
+    fn answer(&mut self, node: &Node<u64>, answer: Answer) {
+        let Answer::Applied(_) = answer else { panic!("{answer:?}") };
+        if let Some(ledger) = self.ledger {
+            lock(ledger).acknowledged = node.status().applied.0;
         }
+    }
+
+    fn checkpoint(&mut self, _: &mut Node<u64>, meta: SnapshotMeta, checkpoint: Checkpoint) {
+        self.taken = Some((meta, checkpoint));
+    }
+}
+
+impl<'a> Subject<'a> {
+    /// Starts the member, which it must whatever a crash has left.
+    fn begin(fs: Arc<dyn FileSystem>, ledger: Option<&'a Mutex<Ledger>>) -> Self {
+        let machine = Machine::start(&fs, Path::new(ROOT), &SETTINGS);
+        let job = Job { ledger, taken: None, written: None, checkpoints: 0 };
+        Self { fs, machine, job }
+    }
+
+    fn node(&self) -> &Node<u64> {
+        &self.machine.node
+    }
+
+    fn settle(&mut self) {
+        self.machine.settle(&mut self.job);
+    }
+
+    fn lead(&mut self) {
+        self.machine.lead(&mut self.job);
     }
 
     /// One request, and perhaps a step of the job that writes checkpoints.
     fn step(&mut self, random: &mut Random, id: u64) {
-        let data = random.request(id, self.node.store().view().revision());
-        self.node.propose(id, data, id);
+        let data = random.request(id, self.node().store().view().revision());
+        self.machine.node.propose(id, data, id);
         self.settle();
         if random.below(4) == 0 {
-            self.node.tick();
+            self.machine.node.tick();
             self.settle();
         }
         if random.below(3) > 0 {
             return;
         }
-        if let Some(written) = self.written.take() {
-            self.node.checkpointed(Some(written));
+        if let Some(written) = self.job.written.take() {
+            self.machine.node.checkpointed(Some(written));
             self.settle();
-        } else if let Some((meta, checkpoint)) = self.taken.take() {
-            let dir = DataDir::new(Path::new("/data")).store();
+        } else if let Some((meta, checkpoint)) = self.job.taken.take() {
+            let dir = DataDir::new(Path::new(ROOT)).store();
             let fs = self.fs.as_ref();
             let written = checkpoint.write_paced(fs, &dir, &SEGMENTS, &mut |_| ());
-            self.written = Some((meta, written.expect("memory takes every change")));
-            self.checkpoints += 1;
+            self.job.written = Some((meta, written.expect("memory takes every change")));
+            self.job.checkpoints += 1;
         }
     }
 }
@@ -198,32 +176,28 @@ fn check(ledger: &Mutex<Ledger>, disk: &MemFs, mode: CrashMode) {
     let mut ledger = lock(ledger);
     ledger.recoveries += 1;
     let after = disk.crash(mode);
-    let mut machine = Machine::begin(Arc::new(after.clone()), None);
-    let begun = machine.node.store().applied().0;
-    let last = machine.node.raft().last_entry().index.0;
+    let mut subject = Subject::begin(Arc::new(after.clone()), None);
+    let begun = subject.node().store().applied().0;
+    let last = subject.node().raft().last_entry().index.0;
     let what = format!("seed {}, operation {}, {mode:?}", ledger.seed, ledger.operations);
     assert!(last >= ledger.acknowledged, "{what}: entries up to {last} of {}", ledger.acknowledged);
     ledger.from_checkpoint += u64::from(begun > 0);
     ledger.replayed += last - begun;
     if begun > 0 {
-        let found = seen(&machine.node.store().view());
+        let found = seen(&subject.node().store().view());
         assert_eq!(&found, ledger.state(begun), "{what}: the checkpoint of entry {begun}");
     }
-    machine.settle();
-    machine.node.campaign();
-    machine.settle();
-    assert!(machine.node.status().applied.0 > last, "{what}: it leads and applies");
-    assert_eq!(&seen(&machine.node.store().view()), ledger.state(last), "{what}: entry {last}");
+    subject.lead();
+    assert!(subject.node().status().applied.0 > last, "{what}: it leads and applies");
+    assert_eq!(&seen(&subject.node().store().view()), ledger.state(last), "{what}: entry {last}");
     if ledger.recoveries.is_multiple_of(GOES_ON) {
         let mut random = Random(ledger.recoveries);
-        (0..40).for_each(|nth| machine.step(&mut random, 1_000_000 + nth));
-        let expected = seen(&machine.node.store().view());
-        drop(machine);
-        let mut again = Machine::begin(Arc::new(after.crash(CrashMode::KeepSynced)), None);
-        again.settle();
-        again.node.campaign();
-        again.settle();
-        assert_eq!(seen(&again.node.store().view()), expected, "{what}: a second start");
+        (0..40).for_each(|nth| subject.step(&mut random, 1_000_000 + nth));
+        let expected = seen(&subject.node().store().view());
+        drop(subject);
+        let mut again = Subject::begin(Arc::new(after.crash(CrashMode::KeepSynced)), None);
+        again.lead();
+        assert_eq!(seen(&again.node().store().view()), expected, "{what}: a second start");
     }
 }
 
@@ -248,20 +222,18 @@ fn run(seed: u64, requests: u64) {
         }
     };
     let fs = HookFs { disk, hook: Arc::new(hook) };
-    let mut machine = Machine::begin(Arc::new(fs), Some(&ledger));
-    for index in 1..=machine.node.raft().last_entry().index.0 {
-        let entries = machine.node.raft().entries_from(quoin_raft::Index(index), 1);
+    let mut subject = Subject::begin(Arc::new(fs), Some(&ledger));
+    for index in 1..=subject.node().raft().last_entry().index.0 {
+        let entries = subject.node().raft().entries_from(quoin_raft::Index(index), 1);
         entries.iter().take(1).for_each(|entry| lock(&ledger).append(entry));
     }
-    machine.settle();
-    machine.node.campaign();
-    machine.settle();
+    subject.lead();
     let mut random = Random(seed);
     for id in 1..=requests {
-        machine.step(&mut random, id);
+        subject.step(&mut random, id);
     }
-    let checkpoints = machine.checkpoints;
-    drop(machine);
+    let checkpoints = subject.job.checkpoints;
+    drop(subject);
     let ledger = lock(&ledger);
     println!(
         "seed {seed}: {requests} requests, {} operations, {checkpoints} checkpoints, {} recoveries, \

@@ -1,0 +1,5 @@
+//! One member driven by hand, without the simulator: what crashes leave of it, and what it costs.
+
+mod crash;
+mod machine;
+mod size;
