@@ -6,35 +6,42 @@
 
 use std::process::Command;
 
-use crate::{capture, cargo, succeed};
+use crate::{capture, cargo, root, succeed};
 
 const MANIFEST: &[&str] = &["--manifest-path", "fuzz/Cargo.toml"];
 
 /// What makes the compiler count branches and note comparisons for libFuzzer.
-const INSTRUMENTATION: &str = "--cfg fuzzing -Ccodegen-units=1 -Cpasses=sancov-module \
+const INSTRUMENTATION: &str = "--cfg fuzzing -Cpasses=sancov-module \
     -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
     -Cllvm-args=-sanitizer-coverage-pc-table \
-    -Cllvm-args=-sanitizer-coverage-trace-compares";
+    -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1";
 
 /// Where inputs are kept that reached something new, and those that failed.
 const CORPUS: &str = "fuzz/corpus";
 const ARTIFACTS: &str = "fuzz/artifacts";
+/// The longest input: room for a few pages of a database.
+const MAX_LEN: &str = "-max_len=65536";
 
-/// Runs a target from its seeds and its corpus on, until it fails or is stopped.
+/// Runs a target from its seeds and its corpus on, until it fails or is stopped; or over the files
+/// that `args` name.
 pub(crate) fn run(target: &str, args: &[&str]) -> Result<(), String> {
-    let plain = ["--no-default-features", "--features", "peer", "--example", "seeds", "--", CORPUS];
-    succeed(cargo(&["run", "--quiet"]).args(MANIFEST).args(plain))?;
+    // Only this one needs what the server is made of, which takes long to build.
+    let with_peer = target == "peer_codec";
+    let seeds = ["--no-default-features", "--features", if with_peer { "peer" } else { "" }];
+    let mut command = cargo(&["run", "--quiet", "--target-dir", "target", "--example", "seeds"]);
+    succeed(command.args(MANIFEST).args(seeds).args(["--", CORPUS]))?;
     let host = host()?;
     let mut command = cargo(&["run", "--release", "--target", &host, "--bin", target]);
-    command.args(MANIFEST).env("RUSTFLAGS", INSTRUMENTATION);
-    if target != "peer_codec" {
-        command.args(["--no-default-features", "--features", "libfuzzer"]);
-    }
-    let artifacts = format!("-artifact_prefix={ARTIFACTS}/{target}-");
-    std::fs::create_dir_all(crate::root().join(ARTIFACTS)).map_err(|error| error.to_string())?;
-    command.args(["--", &format!("{CORPUS}/{target}"), &artifacts, "-max_len=65536"]).args(args);
-    succeed(&mut command)
+    let features = if with_peer { "libfuzzer,peer" } else { "libfuzzer" };
+    command.args(MANIFEST).args(["--no-default-features", "--features", features]);
+    let artifacts = root().join(ARTIFACTS);
+    std::fs::create_dir_all(artifacts).map_err(|error| format!("{ARTIFACTS}: {error}"))?;
+    let corpus = format!("{CORPUS}/{target}");
+    let names_files = args.iter().any(|arg| !arg.starts_with('-'));
+    command.args(["--", &format!("-artifact_prefix={ARTIFACTS}/{target}-"), MAX_LEN]);
+    command.args((!names_files).then_some(corpus)).args(args);
+    succeed(command.env("RUSTFLAGS", INSTRUMENTATION))
 }
 
 /// Checks the format and all code but libFuzzer's, and runs the targets over their seeds.
