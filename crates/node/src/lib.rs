@@ -34,7 +34,7 @@ pub use quoin_wal as wal;
 pub use leases::LeaseCall;
 pub use lessor::LeaseTime;
 pub use log_work::LogWork;
-pub use node::{Answer, Event, Failure, Node, Options, Status, Turn};
+pub use node::{Answer, Counts, Event, Failure, Node, Options, Status, Turn};
 pub use recover::{DataDir, RecoverError, Recovered};
 pub use request_id::RequestIds;
 

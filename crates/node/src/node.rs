@@ -19,7 +19,7 @@ use quoin_raft::{
     SnapshotMeta, StepError, Term,
 };
 use quoin_store::{
-    Applied, Checkpoint, CompactionHash, ConfState, EntryData, Store, View, Written,
+    Applied, Checkpoint, CompactionHash, ConfState, EntryData, Store, Tally, View, Written,
 };
 
 use crate::checkpoints::Checkpoints;
@@ -163,8 +163,25 @@ pub struct Turn<W> {
     pub answers: Vec<(W, Answer)>,
     /// News.
     pub events: Vec<Event>,
+    /// What was done since the last turn.
+    pub counts: Counts,
     /// True if nothing moved: no further turn is needed until there is new input.
     pub idle: bool,
+}
+
+/// What was done since the last turn: plain counts for whoever shows them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Entries that were applied.
+    pub applied: u64,
+    /// What they did.
+    pub store: Tally,
+    /// Rounds of reads that were confirmed after they had been given up, or whose reads timed out.
+    pub slow_reads: u64,
+    /// Rounds of reads that were lost with their leader.
+    pub failed_reads: u64,
+    /// Leases that ended because nobody renewed them, on the leader that ended them.
+    pub leases_expired: u64,
 }
 
 /// What this node knows of its cluster.
@@ -203,6 +220,7 @@ pub struct Node<W> {
     retained_bytes: usize,
     checkpoints: Checkpoints,
     log_snapshot: Option<SnapshotMeta>,
+    pub(crate) counts: Counts,
     /// True while garbage is collected or the work of a checkpoint is taken over.
     tidying: bool,
     /// Slices of that work that are left until the next tick.
@@ -238,6 +256,7 @@ impl<W> Node<W> {
             retained_bytes: 0,
             checkpoints,
             log_snapshot: None,
+            counts: Counts::default(),
             tidying: false,
             slices: 0,
             stale_view: false,
@@ -330,7 +349,9 @@ impl<W> Node<W> {
             };
             self.answers.push((waiter, Answer::Failed(failure)));
         }
-        for reader in self.reads.take_expired(self.now) {
+        let expired = self.reads.take_expired(self.now);
+        self.counts.slow_reads += u64::from(!expired.is_empty());
+        for reader in expired {
             self.fail_read(reader, Failure::Timeout);
         }
         self.tick_leases();
@@ -448,12 +469,14 @@ impl<W> Node<W> {
             view: None,
             answers: std::mem::take(&mut self.answers),
             events: Vec::new(),
+            counts: Counts::default(),
             idle: true,
         };
         self.hand_over();
         let committed = self.consensus_turn(&mut turn);
         self.apply_turn(committed, &mut turn);
         turn.answers.append(&mut self.answers);
+        turn.counts = Counts { store: self.store.take_tally(), ..std::mem::take(&mut self.counts) };
         if std::mem::take(&mut self.stale_view) && turn.view.is_none() {
             turn.view = Some(self.store.view());
         }
@@ -509,7 +532,8 @@ impl<W> Node<W> {
             self.send(message, turn);
         }
         for read in ready.read_states {
-            self.reads.confirm(&read.context, read.index);
+            let known = self.reads.confirm(&read.context, read.index);
+            self.counts.slow_reads += u64::from(!known);
         }
         committed
     }
@@ -525,7 +549,9 @@ impl<W> Node<W> {
             return;
         }
         self.leader_since = self.now;
-        for reader in self.reads.take_unconfirmed() {
+        let lost = self.reads.take_unconfirmed();
+        self.counts.failed_reads += u64::from(!lost.is_empty());
+        for reader in lost {
             self.fail_read(reader, Failure::LeaderChanged);
         }
     }
@@ -579,6 +605,7 @@ impl<W> Node<W> {
                 return;
             }
             self.retain(entry.data.len());
+            self.counts.applied += 1;
         }
         let applied = self.applied();
         if moved {

@@ -93,15 +93,17 @@ impl<W> Reads<W> {
     }
 
     /// Takes note that leadership was confirmed at `index` for the round with this context. A
-    /// round that was given up is not found, and its confirmation has no effect.
-    pub(crate) fn confirm(&mut self, context: &[u8], index: Index) {
-        let Ok(context) = <[u8; 8]>::try_from(context) else { return };
+    /// round that was given up is not found, and its confirmation has no effect. Returns whether it
+    /// was found.
+    pub(crate) fn confirm(&mut self, context: &[u8], index: Index) -> bool {
+        let Ok(context) = <[u8; 8]>::try_from(context) else { return false };
         let context = u64::from_be_bytes(context);
         let Some(at) = self.rounds.iter().position(|round| round.context == context) else {
-            return;
+            return false;
         };
         let round = self.rounds.remove(at).expect("the position was just found");
         self.confirmed.extend(round.reads.into_iter().map(|read| (index, read)));
+        true
     }
 
     /// Takes the reads whose index has been applied.

@@ -176,11 +176,12 @@ impl History {
         self.files.clone()
     }
 
-    /// Drops the record of `revision`, if there is one. Views taken before still have it.
-    pub(crate) fn drop_record(&mut self, revision: Revision) {
-        let Some((at, slot)) = self.view.find(revision) else { return };
+    /// Drops the record of `revision`, and says whether there was one. Views taken before still
+    /// have it.
+    pub(crate) fn drop_record(&mut self, revision: Revision) -> bool {
+        let Some((at, slot)) = self.view.find(revision) else { return false };
         if !self.dead[at].mark(slot) {
-            return;
+            return false;
         }
         let link = &self.view.links[at];
         let length = link.length(slot);
@@ -193,6 +194,7 @@ impl History {
         if self.dead[at].count() * 4 >= self.view.filled(at) && !is_tail {
             self.sweep(at);
         }
+        true
     }
 
     /// What readers see from now on.
@@ -226,6 +228,11 @@ impl HistoryView {
     pub(crate) fn of(links: Vec<Link>) -> Self {
         let tail_len = links.last().map_or(0, |link| link.len);
         Self { links: Arc::new(links), tail_len }
+    }
+
+    /// Bytes of records that are in memory although they are in files.
+    pub(crate) fn placed_hot_bytes(&self) -> usize {
+        self.links.iter().map(Link::hot_bytes).sum()
     }
 
     /// The chunks, each with how many of its slots are filled.

@@ -14,6 +14,7 @@ use quoin_api::error::Error;
 use crate::checkpoint::CheckpointError;
 use crate::history::History;
 use crate::index::Index;
+use crate::tally::Tally;
 
 mod collect;
 mod range;
@@ -68,6 +69,8 @@ pub(crate) struct Kv {
     pub(crate) history: History,
     pub(crate) revision: i64,
     pub(crate) compacted: i64,
+    /// What was done since somebody last asked.
+    pub(crate) tally: Tally,
     garbage: Option<Garbage>,
 }
 
@@ -78,7 +81,7 @@ impl Kv {
 
     /// The key space as a checkpoint has it.
     pub(crate) fn restored(index: Index, history: History, revision: i64, compacted: i64) -> Self {
-        Self { index, history, revision, compacted, garbage: None }
+        Self { index, history, revision, compacted, tally: Tally::default(), garbage: None }
     }
 
     /// The state after the last request that was finished.

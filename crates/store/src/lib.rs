@@ -9,7 +9,7 @@
 //! The rooms, from the bottom up: `tree` (an ordered map that is shared while it changes),
 //! `index` (the changes of each key), `record` and `history` (the changes in their order), `kv`
 //! (the rules of etcd's key space), `lease`, `alarm`, `membership`, `check` (what a request may
-//! not ask), `view`, `store`, `watch` (who is told which changes), `checkpoint`, `bbolt` (the state
+//! not ask), `view`, `store`, `tally` (what it counts), `watch` (who is told which changes), `checkpoint`, `bbolt` (the state
 //! as etcd's database file, both ways).
 //!
 //! Not here: Raft, the WAL, when a lease expires, who may do what.
@@ -27,6 +27,7 @@ mod record;
 mod refound;
 mod revision;
 mod store;
+mod tally;
 mod tree;
 mod view;
 mod watch;
@@ -48,6 +49,7 @@ pub use membership::{
     BadChange, ClusterVersion, Downgrade, Member, Membership, cluster_id, member_id,
 };
 pub use revision::Revision;
-pub use store::{Applied, DEFAULT_MAX_LEARNERS, EntryData, Fatal, Reply, Store};
+pub use store::{Applied, DEFAULT_MAX_LEARNERS, EntryData, Fatal, Reply, SegmentUse, Store};
+pub use tally::{RequestKind, Tally};
 pub use view::{CompactionHash, Event, HashKv, View};
-pub use watch::{WatchHub, WatchLimits, WatchOptions, WatchStreamId};
+pub use watch::{WatchHub, WatchLimits, WatchOptions, WatchStats, WatchStreamId};

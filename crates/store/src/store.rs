@@ -22,6 +22,7 @@ use crate::checkpoint::{Written, is_mostly_dead};
 use crate::kv::Kv;
 use crate::lease::{Lease, LeaseChange, Leases};
 use crate::membership::{BadChange, Member, Membership};
+use crate::tally::Tally;
 use crate::view::{CompactionHash, View};
 
 mod apply;
@@ -56,6 +57,17 @@ pub struct Store {
     passed: Vec<View>,
     /// What the last compaction leaves behind, until it is taken.
     compaction: Option<CompactionHash>,
+}
+
+/// How much the segment files hold, and how much of it is still needed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SegmentUse {
+    /// How many files there are.
+    pub files: usize,
+    /// Bytes of the files.
+    pub bytes: u64,
+    /// Bytes of the records in them that were not dropped.
+    pub live_bytes: u64,
 }
 
 /// What an entry carries.
@@ -242,6 +254,11 @@ impl Store {
         self.compaction.take()
     }
 
+    /// Takes what was counted since the last call.
+    pub fn take_tally(&mut self) -> Tally {
+        std::mem::take(&mut self.kv.tally)
+    }
+
     /// Sets how many bytes of records may be in memory although they are in files. Others are read
     /// from there.
     pub fn set_memory_budget(&mut self, bytes: usize) {
@@ -261,6 +278,15 @@ impl Store {
             let spare = if is_mostly_dead(listed) { listed.length - listed.live } else { 0 };
             (all + listed.length, dead + spare)
         })
+    }
+
+    /// The segment files that the newest checkpoint names.
+    pub fn segments(&self) -> SegmentUse {
+        let listed = &self.kv.history.files().listed;
+        let (bytes, live_bytes) = listed
+            .values()
+            .fold((0, 0), |(bytes, live), listed| (bytes + listed.length, live + listed.live));
+        SegmentUse { files: listed.len(), bytes, live_bytes }
     }
 
     /// Takes over what the job of a checkpoint did: its records are in files from now on. The work

@@ -73,6 +73,12 @@ impl View {
         self.size
     }
 
+    /// Bytes of values that are in memory although they are in files: what
+    /// [`Store::set_memory_budget`](crate::Store::set_memory_budget) bounds.
+    pub fn cached_bytes(&self) -> usize {
+        self.history.placed_hot_bytes()
+    }
+
     /// Whether records are left that a compaction made unreachable.
     pub fn has_garbage(&self) -> bool {
         self.has_garbage
@@ -109,6 +115,11 @@ impl View {
     /// Answers a transaction that only reads (see [`is_txn_readonly`](crate::is_txn_readonly));
     /// one that writes is refused. Of the header only the revision is filled.
     pub fn txn_readonly(&self, request: &TxnRequest) -> Result<TxnResponse, Error> {
+        self.txn_counted(request).map(|(response, _)| response)
+    }
+
+    /// The same, with how often the transaction read.
+    pub fn txn_counted(&self, request: &TxnRequest) -> Result<(TxnResponse, u64), Error> {
         kv::run_readonly(self.reader(), request).map_err(Failure::told)
     }
 

@@ -104,6 +104,23 @@ impl Default for WatchLimits {
     }
 }
 
+/// How much a hub has to do, and what it has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WatchStats {
+    /// Streams.
+    pub streams: usize,
+    /// Watchers of all streams.
+    pub watchers: usize,
+    /// Those of them that have not been offered everything that was published.
+    pub behind: usize,
+    /// Bytes that wait for clients.
+    pub queued_bytes: usize,
+    /// Events among them.
+    pub queued_events: usize,
+    /// Events that were taken since the beginning.
+    pub taken_events: u64,
+}
+
 /// A stream of a hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WatchStreamId(usize);
@@ -122,6 +139,8 @@ pub struct WatchHub {
     streams: Slots<Stream>,
     /// Bytes that wait on all streams.
     queued: usize,
+    /// Events that were taken.
+    taken_events: u64,
     /// Streams that have something to do; each says so itself, too.
     ready: Vec<WatchStreamId>,
     /// Streams that wait to tell their progress.
@@ -165,6 +184,7 @@ impl WatchHub {
             watchers: Slots::default(),
             streams: Slots::default(),
             queued: 0,
+            taken_events: 0,
             ready: Vec::new(),
             waiting: BTreeSet::new(),
         }
@@ -235,9 +255,10 @@ impl WatchHub {
 
     /// Takes the next bytes for the client: whole messages, each behind five bytes as in gRPC.
     pub fn take(&mut self, id: WatchStreamId) -> Option<Bytes> {
-        let bytes = self.stream_mut(id).queue.take()?;
-        self.queued -= bytes.len();
-        Some(bytes)
+        let chunk = self.stream_mut(id).queue.take()?;
+        self.queued -= chunk.bytes.len();
+        self.taken_events += chunk.events as u64;
+        Some(chunk.bytes)
     }
 
     /// Returns true while the stream can take more responses. While it cannot, its client's
@@ -257,6 +278,19 @@ impl WatchHub {
     /// How many streams there are.
     pub fn streams(&self) -> usize {
         self.streams.len()
+    }
+
+    /// Counts what there is, which takes a look at every stream.
+    pub fn stats(&self) -> WatchStats {
+        let streams = || self.streams.values.iter().flatten();
+        WatchStats {
+            streams: self.streams.len(),
+            watchers: self.watchers.len(),
+            behind: streams().map(|stream| stream.behind.slots.len()).sum(),
+            queued_bytes: self.queued,
+            queued_events: streams().map(|stream| stream.queue.events()).sum(),
+            taken_events: self.taken_events,
+        }
     }
 
     /// The newest view.

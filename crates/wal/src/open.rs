@@ -68,6 +68,7 @@ impl Wal {
             last: Index::ZERO,
             unsynced: false,
             failed: false,
+            written: 0,
             spare: SpareState::default(),
         };
         wal.encoder.put_checksum();
@@ -131,6 +132,7 @@ impl Wal {
             last: start + replay.entries.len() as u64,
             unsynced: false,
             failed: false,
+            written: 0,
             spare: SpareState::default(),
         };
         wal.write_mark()?;

@@ -37,6 +37,8 @@ pub struct Wal {
     /// Something was written to the tail since the last sync.
     pub(crate) unsynced: bool,
     pub(crate) failed: bool,
+    /// Bytes of records that were written since the log was opened.
+    pub(crate) written: u64,
     pub(crate) spare: SpareState,
 }
 
@@ -188,6 +190,12 @@ impl Wal {
         self.last
     }
 
+    /// Returns how many bytes of records were written since the log was opened.
+    #[must_use]
+    pub fn written_bytes(&self) -> u64 {
+        self.written
+    }
+
     /// Returns the directory of the log.
     #[must_use]
     pub fn dir(&self) -> &Path {
@@ -223,6 +231,7 @@ impl Wal {
             return Ok(());
         }
         self.tail.write(buffer, self.growth)?;
+        self.written = self.written.saturating_add(buffer.len() as u64);
         self.unsynced = true;
         buffer.clear();
         // One large entry must not hold its memory for ever.
@@ -257,6 +266,7 @@ impl Wal {
             self.encoder.put_state(&self.hard_state);
         }
         tail.write(&self.encoder.buffer, self.growth)?;
+        self.written = self.written.saturating_add(self.encoder.buffer.len() as u64);
         self.encoder.buffer.clear();
         tail.file.sync_data().context("sync", &tail.path)?;
         let path = name.path(&self.dir);

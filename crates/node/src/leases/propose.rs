@@ -171,7 +171,8 @@ impl<W> Node<W> {
         let now = self.now;
         let Some((_, lessor)) = &mut self.leases.lessor else { return };
         match &applied.result {
-            Ok(_) | Err(Error::LeaseNotFound) => {}
+            Ok(_) => self.counts.leases_expired += 1,
+            Err(Error::LeaseNotFound) => {}
             Err(_) => lessor.refused(id, now),
         }
     }

@@ -57,7 +57,7 @@ impl Kv {
     /// them.
     fn visit(&mut self, revision: Revision, key: &[u8], target: i64) {
         let Some(slot) = self.index.find(key) else {
-            return self.history.drop_record(revision);
+            return self.drop_record(revision);
         };
         if !slot.is_compact(target) {
             let mut dead = Vec::new();
@@ -71,11 +71,15 @@ impl Kv {
             if !left {
                 self.index.remove(key);
             }
-            dead.into_iter().for_each(|change| self.history.drop_record(change));
+            dead.into_iter().for_each(|change| self.drop_record(change));
         }
         let survivor = self.index.find(key).and_then(|slot| slot.survivor(target));
         if survivor != Some(revision) {
-            self.history.drop_record(revision);
+            self.drop_record(revision);
         }
+    }
+
+    fn drop_record(&mut self, revision: Revision) {
+        self.tally.collected += u64::from(self.history.drop_record(revision));
     }
 }

@@ -22,15 +22,28 @@ use crate::index::Latest;
 struct Path {
     succeeded: bool,
     inner: Vec<Self>,
+    /// How many comparisons were looked at.
+    compared: u64,
+}
+
+impl Path {
+    /// The same of this transaction and those inside.
+    fn compared(&self) -> u64 {
+        self.compared + self.inner.iter().map(Self::compared).sum::<u64>()
+    }
 }
 
 /// Runs a transaction that may write.
 pub(crate) fn run_txn(write: &mut Write<'_>, request: &TxnRequest) -> Result<TxnResponse, Failure> {
     let path = decide(write.reader(), request)?;
+    write.note_compared(path.compared());
     check(write, request, &path)?;
     let mut response = execute(request, &path, &mut |operation| {
         Ok(match operation {
-            Operation::Range(range) => Response::ResponseRange(write.reader().range(range)?),
+            Operation::Range(range) => {
+                write.note_ranges(1);
+                Response::ResponseRange(write.reader().range(range)?)
+            }
             Operation::Put(put) => Response::ResponsePut(write.put(put)?),
             Operation::Delete(delete) => Response::ResponseDeleteRange(write.delete_range(delete)?),
         })
@@ -39,19 +52,23 @@ pub(crate) fn run_txn(write: &mut Write<'_>, request: &TxnRequest) -> Result<Txn
     Ok(response)
 }
 
-/// Runs a transaction that only reads; one that writes is refused.
+/// Runs a transaction that only reads; one that writes is refused. Returns also how often it read.
 pub(crate) fn run_readonly(
     reader: Reader<'_>,
     request: &TxnRequest,
-) -> Result<TxnResponse, Failure> {
+) -> Result<(TxnResponse, u64), Failure> {
     let path = decide(reader, request)?;
+    let mut ranges = path.compared();
     check_ranges(reader, request, &path)?;
     let mut response = execute(request, &path, &mut |operation| match operation {
-        Operation::Range(range) => Ok(Response::ResponseRange(reader.range(range)?)),
+        Operation::Range(range) => {
+            ranges += 1;
+            Ok(Response::ResponseRange(reader.range(range)?))
+        }
         Operation::Put(_) | Operation::Delete(_) => Err(Error::UnknownMethod.into()),
     })?;
     response.header = header(reader.revision);
-    Ok(response)
+    Ok((response, ranges))
 }
 
 /// An operation that is not a transaction.
@@ -70,8 +87,9 @@ fn branch<'a>(request: &'a TxnRequest, path: &Path) -> &'a [RequestOp] {
 }
 
 fn decide(reader: Reader<'_>, request: &TxnRequest) -> Result<Path, CheckpointError> {
-    let mut path = Path { succeeded: true, inner: Vec::new() };
+    let mut path = Path { succeeded: true, inner: Vec::new(), compared: 0 };
     for compare in &request.compare {
+        path.compared += u64::from(path.succeeded);
         path.succeeded = path.succeeded && holds(reader, compare)?;
     }
     for operation in branch(request, &path) {

@@ -12,23 +12,36 @@ use crate::checkpoint::CheckpointError;
 use crate::lease::Leases;
 use crate::record;
 use crate::revision::Revision;
+use crate::tally::Operations;
 
 /// A request in progress.
 pub(crate) struct Write<'a> {
     kv: &'a mut Kv,
     leases: &'a mut Leases,
     changes: u32,
+    operations: Operations,
 }
 
 impl<'a> Write<'a> {
     pub(crate) fn begin(kv: &'a mut Kv, leases: &'a mut Leases) -> Self {
-        Self { kv, leases, changes: 0 }
+        Self { kv, leases, changes: 0, operations: Operations::default() }
     }
 
     /// Ends the request: its changes become the newest revision.
     pub(crate) fn finish(self) -> i64 {
+        self.kv.tally.note_operations(self.operations);
         self.kv.revision += i64::from(self.changes > 0);
         self.kv.revision
+    }
+
+    /// Notes that this request has read so many times.
+    pub(crate) fn note_ranges(&mut self, ranges: u64) {
+        self.operations.ranges += ranges;
+    }
+
+    /// Notes reads that came before this request's first operation, as a request of their own.
+    pub(crate) fn note_compared(&mut self, ranges: u64) {
+        self.kv.tally.note_operations(Operations { ranges, ..Operations::default() });
     }
 
     /// The state as this request has changed it so far.
@@ -57,6 +70,7 @@ impl<'a> Write<'a> {
     /// Carries out a put that was checked.
     pub(crate) fn put(&mut self, request: &PutRequest) -> Result<PutResponse, CheckpointError> {
         let reads = request.prev_kv || request.ignore_value;
+        self.note_ranges(u64::from(reads || request.ignore_lease));
         let previous = if reads { self.reader().get(&request.key)? } else { None };
         let kept = previous.as_ref();
         let value = match kept.filter(|_| request.ignore_value) {
@@ -78,6 +92,8 @@ impl<'a> Write<'a> {
         request: &DeleteRangeRequest,
     ) -> Result<DeleteRangeResponse, CheckpointError> {
         let span = Span::new(&request.key, &request.range_end);
+        self.note_ranges(u64::from(request.prev_kv));
+        self.operations.deletes += 1;
         let reader = self.reader();
         let prev_kvs = match request.prev_kv {
             true => reader.live_pairs(span)?,
@@ -91,12 +107,15 @@ impl<'a> Write<'a> {
 
     /// Deletes one key if it is live.
     pub(crate) fn delete_key(&mut self, key: &[u8]) {
+        self.operations.deletes += 1;
         if self.kv.index.find(key).is_some_and(|slot| slot.is_live()) {
             self.delete(key);
         }
     }
 
     fn put_pair(&mut self, key: &Bytes, value: Bytes, lease: i64) {
+        self.operations.puts += 1;
+        self.operations.put_bytes += (key.len() + value.len()) as u64;
         let revision = self.next_revision();
         let (old_lease, create_revision, version) = self.kv.index.upsert(key, |state| {
             let old_lease = state.latest.lease;

@@ -19,6 +19,7 @@ use super::{Applied, COLLECT_PER_ENTRY, EntryData, Fatal, Reply, Store};
 use crate::kv::{Failure, Write, run_txn};
 use crate::lease::LeaseChange;
 use crate::membership::{Downgrade, Membership};
+use crate::tally::RequestKind;
 use crate::view::CompactionHash;
 
 impl Store {
@@ -43,7 +44,7 @@ impl Store {
 
     fn apply_normal(&mut self, index: u64, entry: &Bytes) -> Result<Applied, Fatal> {
         let (request_id, request) = read(entry).map_err(|problem| problem.at(index))?;
-        let lease_change = lease_change(&request);
+        let (kind, lease_change) = (kind(&request), lease_change(&request));
         let result = match request {
             Request::ClusterVersion(_) | Request::MemberAttributes(_) | Request::Downgrade(_) => {
                 set_membership(Arc::make_mut(&mut self.membership), index, request)?;
@@ -57,7 +58,20 @@ impl Store {
             .map_or_else(|failure| refusal(failure, index).map(Err), |reply| Ok(Ok(reply)))?,
         };
         let lease_change = lease_change.filter(|_| result.is_ok());
+        self.count(kind, result.is_ok(), lease_change.as_ref());
         Ok(Applied { lease_change, ..Applied::new(request_id, result) })
+    }
+
+    fn count(&mut self, kind: Option<RequestKind>, success: bool, change: Option<&LeaseChange>) {
+        let tally = &mut self.kv.tally;
+        if let Some(kind) = kind {
+            tally.note_applied(kind, success);
+        }
+        match change {
+            Some(LeaseChange::Granted { ttl_s, .. }) => tally.granted_ttls_s.push(*ttl_s),
+            Some(LeaseChange::Revoked(_)) => tally.revoked += 1,
+            Some(LeaseChange::Checkpointed(_)) | None => {}
+        }
     }
 
     /// Applies what an entry that is not empty says of the members, and nothing else in it.
@@ -225,6 +239,25 @@ fn set_membership(membership: &mut Membership, index: u64, request: Request) -> 
         | Request::Alarm(_) => {}
     }
     Ok(())
+}
+
+/// What a request is counted as.
+fn kind(request: &Request) -> Option<RequestKind> {
+    Some(match request {
+        Request::ClusterVersion(_) => RequestKind::ClusterVersionSet,
+        Request::MemberAttributes(_) => RequestKind::ClusterMemberAttrSet,
+        Request::Downgrade(_) => RequestKind::DowngradeInfoSet,
+        Request::Nothing => return None,
+        Request::Range(_) => RequestKind::Range,
+        Request::Put(_) => RequestKind::Put,
+        Request::DeleteRange(_) => RequestKind::DeleteRange,
+        Request::Txn(_) => RequestKind::Txn,
+        Request::Compaction(_) => RequestKind::Compaction,
+        Request::LeaseGrant(_) => RequestKind::LeaseGrant,
+        Request::LeaseRevoke(_) => RequestKind::LeaseRevoke,
+        Request::LeaseCheckpoint(_) => RequestKind::LeaseCheckpoint,
+        Request::Alarm(_) => RequestKind::Alarm,
+    })
 }
 
 /// What a request does to leases if it succeeds.

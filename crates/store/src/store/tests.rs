@@ -19,7 +19,7 @@ use quoin_api::membershippb::{
 use quoin_api::raftpb::ConfChange;
 
 use super::{Applied, EntryData, Fatal, Reply, Store};
-use crate::Member;
+use crate::{Member, RequestKind, Tally};
 
 mod exhaustive;
 mod model;
@@ -437,4 +437,42 @@ fn what_is_published_can_be_shared() {
     shared::<crate::Checkpoint>();
     sent::<crate::CheckpointStream>();
     sent::<Store>();
+}
+
+#[test]
+fn what_was_done_is_counted_once_and_changes_nothing() {
+    let previous = PutRequest { prev_kv: true, ..put("a", "new") };
+    let requests = [
+        grant_request(7, 60),
+        put_request(put("a", "old")),
+        put_request(previous),
+        put_request(PutRequest { lease: 7, ..put("b", "x") }),
+        put_request(PutRequest { lease: 8, ..put("c", "refused") }),
+        txn_request(vec![
+            Operation::RequestPut(put("d", "1")),
+            Operation::RequestRange(RangeRequest::default()),
+        ]),
+        delete_request("a"),
+        revoke_request(7),
+        compact_request(4),
+    ];
+    let (mut counted, mut uncounted) = (Store::new(), Store::new());
+    let mut last = Tally::default();
+    for request in requests.clone() {
+        last = counted.take_tally();
+        drop(apply(&mut counted, request.clone()));
+        drop(apply(&mut uncounted, request));
+    }
+    assert_eq!((last.deletes, last.revoked), (1, 1), "the revocation alone");
+    let kinds = |tally: &Tally, kind| [false, true].map(|success| tally.applied(kind, success));
+    let tally = uncounted.take_tally();
+    assert_eq!((tally.puts, tally.put_bytes), (4, 4 + 4 + 2 + 2));
+    assert_eq!((tally.deletes, tally.ranges, tally.txns), (2, 2, 2));
+    assert_eq!((tally.granted_ttls_s.as_slice(), tally.revoked), (&[60][..], 1));
+    assert_eq!(kinds(&tally, RequestKind::Put), [1, 3]);
+    assert_eq!(kinds(&tally, RequestKind::Txn), [0, 1]);
+    assert_eq!(kinds(&tally, RequestKind::Compaction), [0, 1]);
+    assert_eq!(uncounted.take_tally(), Tally::default());
+    let hash = |store: &Store| store.view().hash_kv(0).expect("the newest revision");
+    assert_eq!(hash(&counted), hash(&uncounted));
 }

@@ -11,9 +11,12 @@ const CHUNK_BYTES: usize = 64 << 10;
 /// that nobody has to copy it again.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    chunks: VecDeque<Bytes>,
+    chunks: VecDeque<Chunk>,
     tail: BytesMut,
+    /// Events in the tail.
+    tail_events: usize,
     bytes: usize,
+    events: usize,
 }
 
 impl Queue {
@@ -22,8 +25,18 @@ impl Queue {
         self.bytes
     }
 
-    /// Appends a message of `length` bytes, which `write` writes. Returns the bytes it takes here.
-    pub(super) fn push(&mut self, length: usize, write: impl FnOnce(&mut BytesMut)) -> usize {
+    /// Events in what waits.
+    pub(super) fn events(&self) -> usize {
+        self.events
+    }
+
+    /// Appends a message of `length` bytes with some events, which `write` writes. Returns the
+    /// bytes it takes here.
+    pub(super) fn push(
+        &mut self,
+        (length, events): (usize, usize),
+        write: impl FnOnce(&mut BytesMut),
+    ) -> usize {
         let announced = u32::try_from(length).expect("a revision is smaller than 4 GiB");
         let whole = PREFIX_BYTES + length;
         self.tail.reserve(whole);
@@ -33,22 +46,38 @@ impl Queue {
         write(&mut self.tail);
         assert_eq!(self.tail.len() - before, whole, "a message has the length it announces");
         self.bytes += whole;
+        self.events += events;
+        self.tail_events += events;
         if self.tail.len() >= CHUNK_BYTES {
-            self.chunks.push_back(std::mem::take(&mut self.tail).freeze());
+            let chunk = self.take_tail();
+            self.chunks.push_back(chunk);
         }
         whole
     }
 
     /// Takes the oldest chunk.
-    pub(super) fn take(&mut self) -> Option<Bytes> {
+    pub(super) fn take(&mut self) -> Option<Chunk> {
         let chunk = match self.chunks.pop_front() {
             Some(chunk) => chunk,
             None if self.tail.is_empty() => return None,
-            None => std::mem::take(&mut self.tail).freeze(),
+            None => self.take_tail(),
         };
-        self.bytes -= chunk.len();
+        self.bytes -= chunk.bytes.len();
+        self.events -= chunk.events;
         Some(chunk)
     }
+
+    fn take_tail(&mut self) -> Chunk {
+        let bytes = std::mem::take(&mut self.tail).freeze();
+        Chunk { bytes, events: std::mem::take(&mut self.tail_events) }
+    }
+}
+
+/// Whole messages, and how many events they have.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    pub(super) bytes: Bytes,
+    pub(super) events: usize,
 }
 
 /// The flag and the length before a message.

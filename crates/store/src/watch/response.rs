@@ -70,7 +70,7 @@ impl Sender {
         (batch, hits): (&Batch, &[Hit]),
     ) -> usize {
         let length = self.length(head, batch.length(hits));
-        queue.push(length, |out| {
+        queue.push((length, hits.len()), |out| {
             out.put_u8(HEADER);
             encode_varint(self.header_len(head.revision) as u64, out);
             put_number(out, CLUSTER_ID, self.cluster_id);
@@ -88,7 +88,7 @@ impl Sender {
     /// Queues a response without events. Returns the bytes it takes there.
     pub(super) fn control(&self, queue: &mut Queue, revision: i64, body: WatchResponse) -> usize {
         let message = WatchResponse { header: Some(self.header(revision)), ..body };
-        queue.push(message.encoded_len(), |out| {
+        queue.push((message.encoded_len(), 0), |out| {
             message.encode(out).expect("the buffer grows");
         })
     }

@@ -3,4 +3,5 @@
 mod matcher;
 mod model;
 mod overload;
+mod stats;
 mod unreadable;
