@@ -26,15 +26,22 @@ use crate::driver::{self, INPUTS_MAX, Input, Parts, Threads};
 use crate::grpc::Services;
 use crate::lease::Leases;
 use crate::member::{Limits, Member, Waiter};
+use crate::metrics::{Exporter, Listening, Metrics};
 use crate::outside::Peers;
 use crate::peer::{self, Transport};
 use crate::publish;
-use crate::quota::Quota;
+use crate::quota::{self, Quota};
 use crate::serve::{Front, Network};
 use crate::{compactor, log, version};
 
+/// The value of `--metrics` that asks for how long handlers take. All others do not, as in etcd.
+const EXTENSIVE: &str = "extensive";
 /// How long leadership may take to move when the leader stops.
 const TRANSFER_POLL: Duration = Duration::from_millis(10);
+
+/// What etcd says of a secure URL for metrics when there is no certificate.
+const METRICS_WITHOUT_TLS: &str =
+    "client TLS key/cert (--cert-file, --key-file) must be provided for metrics secure url";
 
 /// Why a member cannot start. The text is for the operator.
 #[derive(Debug, Error)]
@@ -84,6 +91,8 @@ pub fn run(config: Config) -> Result<Option<i32>, BootError> {
 struct Listeners {
     client: Vec<TcpListener>,
     peer: Vec<TcpListener>,
+    /// With the URL that was given for each.
+    metrics: Vec<(String, TcpListener)>,
 }
 
 fn bind(config: &Config) -> Result<Listeners, BootError> {
@@ -91,7 +100,14 @@ fn bind(config: &Config) -> Result<Listeners, BootError> {
     let peer = config.listen_peer_urls.iter().map(bind_one).collect::<Result<_, _>>()?;
     log::write(&config.client_listeners_record());
     let client = config.listen_client_urls.iter().map(bind_one).collect::<Result<_, _>>()?;
-    Ok(Listeners { client, peer })
+    let mut metrics = Vec::new();
+    for url in &config.listen_metrics_urls {
+        if url.is_tls() {
+            return Err(BootError::Bootstrap(METRICS_WITHOUT_TLS.to_owned()));
+        }
+        metrics.push((url.to_string(), bind_one(url)?));
+    }
+    Ok(Listeners { client, peer, metrics })
 }
 
 fn bind_one(url: &Url) -> Result<TcpListener, BootError> {
@@ -197,7 +213,9 @@ impl Running {
         let ids = RequestIds::new(metadata.node, now_ms());
         let view = node.store().view();
         let identity = (metadata.node.0, metadata.cluster);
-        let member = Arc::new(Member::new(identity, limits, ids, inputs.clone(), view));
+        let metrics = Arc::new(Metrics::new(config.metrics == EXTENSIVE));
+        let checked = (limits, metrics);
+        let member = Arc::new(Member::new(identity, checked, ids, inputs.clone(), view));
         let files = (Arc::clone(&fs), dir.clone());
         let peers = Arc::new(Peers::new(Arc::clone(&member), files, runtime.clone()));
         let transport = transport(config, &member, &peers, runtime)?;
@@ -210,6 +228,7 @@ impl Running {
             checkpoint_dir: dir.store(),
             hashes: Arc::clone(&member.hashes),
             tick: config.heartbeat(),
+            slow_apply: config.warning_apply_duration.std(),
             campaign_alone: config.initial_election_tick_advance,
         };
         let threads = driver::start(node, wal, receiver, parts)?;
@@ -239,8 +258,11 @@ impl Running {
         );
         let quota = Arc::new(Quota::new(config.quota_bytes()));
         quota.announce();
+        let looks = tokio::spawn(quota::watch(Arc::clone(&member), Arc::clone(&quota)));
         let services = Services { member, config, leases, quota, room: Arc::default() };
-        let serving = publish_and_serve(services, listeners.client);
+        let exporter = self.exporter(&services);
+        let metrics = Listening::start(listeners.metrics, &exporter)?;
+        let serving = publish_and_serve((services, exporter), listeners.client);
         let mut serving = std::pin::pin!(serving);
         let mut network = None;
         let stopped_by = loop {
@@ -254,14 +276,29 @@ impl Running {
         if let Some((_, name)) = stopped_by {
             log::info!("received signal; shutting down", "signal" => name);
         }
-        versions.abort();
-        compactions.abort();
-        self.stop(network, &stop_peers).await;
+        for task in [versions, compactions, looks] {
+            task.abort();
+        }
+        self.stop((network, metrics), &stop_peers).await;
         Ok(stopped_by.map(|(kind, _)| kind.as_raw_value()))
     }
 
+    fn exporter(&self, services: &Services) -> Exporter {
+        Exporter {
+            member: Arc::clone(&services.member),
+            config: Arc::clone(&services.config),
+            quota: Arc::clone(&services.quota),
+            room: Arc::clone(&services.room),
+            transport: Arc::clone(&self.transport),
+        }
+    }
+
     /// Stops in the order that loses nothing: clients, leadership, peers, threads.
-    async fn stop(self, network: Option<Network>, stop_peers: &watch::Sender<bool>) {
+    async fn stop(
+        self,
+        (network, metrics): (Option<Network>, Option<Listening>),
+        stop_peers: &watch::Sender<bool>,
+    ) {
         let [closing, closed] = self.config.closing_records();
         log::write(&closing);
         self.hand_over().await;
@@ -273,6 +310,9 @@ impl Running {
             threads.join();
             if let Some(network) = network {
                 network.stop();
+            }
+            if let Some(metrics) = metrics {
+                metrics.stop();
             }
         });
         if stopped.await.is_err() {
@@ -314,7 +354,7 @@ impl Running {
 
 /// Publishes this member through the log and opens the client port.
 async fn publish_and_serve(
-    services: Services,
+    (services, exporter): (Services, Exporter),
     listeners: Vec<TcpListener>,
 ) -> Result<Network, BootError> {
     let Services { member, config, .. } = services.clone();
@@ -328,7 +368,7 @@ async fn publish_and_serve(
         log::info!("serving client traffic insecurely; this is strongly discouraged!",
             "traffic" => "grpc+http", "address" => url.host_port());
     }
-    let front = Front::new(services, &config);
+    let front = Front::new(services, exporter, &config);
     let network = Network::start(listeners, &front, network_threads())?;
     log::write(&config.serving_record(member.id));
     Ok(network)

@@ -23,19 +23,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use quoin_node::raft::{Message, NodeId, SnapshotMeta, StepError};
 use quoin_node::wal::Wal;
-use quoin_node::{Event, LeaseCall, LogWork, Node, Turn};
-use quoin_store::{Checkpoint, Store, WriteOptions, Written};
+use quoin_node::{Counts, Event, LeaseCall, LogWork, Node, Turn};
+use quoin_store::{Checkpoint, Store, View, WriteOptions, Written};
 use quoin_vfs::FileSystem;
 
 use crate::driver::log_thread::LogThread;
 use crate::hashes::Hashes;
 use crate::log;
 use crate::member::{Member, Waiter};
+use crate::metrics::Metrics;
 
 /// Inputs that may wait for the consensus thread. Beyond, requests are refused and peer messages
 /// are dropped.
@@ -106,6 +107,8 @@ pub(crate) struct Parts {
     pub(crate) hashes: Arc<Hashes>,
     /// The length of a tick.
     pub(crate) tick: Duration,
+    /// A batch of entries that takes longer to apply is slow.
+    pub(crate) slow_apply: Duration,
     /// Whether a member that is alone in its cluster may campaign at once.
     pub(crate) campaign_alone: bool,
 }
@@ -143,10 +146,22 @@ pub(crate) fn start(
         durable: Arc::clone(&durable),
         outside: Arc::clone(&parts.outside),
         inputs: parts.inputs.clone(),
+        metrics: Arc::clone(&parts.member.metrics),
     };
     let log = spawn("log", move || log.run())?;
-    let mut driver = Driver { node, parts, receiver, log: work_sender, durable, seen: 0 };
+    let mut driver = Driver {
+        node,
+        parts,
+        receiver,
+        log: work_sender,
+        durable,
+        seen: 0,
+        led_at: None,
+        compacted_at: None,
+        is_replaying: true,
+    };
     driver.turns();
+    driver.is_replaying = false;
     let consensus = spawn("consensus", move || driver.run())?;
     Ok(Threads { consensus, log })
 }
@@ -180,6 +195,12 @@ struct Driver {
     log: mpsc::Sender<LogWork>,
     durable: Arc<AtomicU64>,
     seen: u64,
+    /// The last tick as the leader, by which its heartbeats are late or not.
+    led_at: Option<Instant>,
+    /// When the compaction came whose work is going on.
+    compacted_at: Option<Instant>,
+    /// What the log held when this process began was counted by another one.
+    is_replaying: bool,
 }
 
 impl Driver {
@@ -244,6 +265,7 @@ impl Driver {
             }
             Input::Message(message) => self.step(|node| node.step(message)),
             Input::Snapshot(message, store) => {
+                self.parts.member.metrics.consensus.snapshots_applied_now.set(1);
                 self.step(|node| node.step_snapshot(message, *store));
             }
             Input::Unreachable(peer) => self.node.report_unreachable(NodeId(peer)),
@@ -272,9 +294,26 @@ impl Driver {
                 return;
             }
             self.node.tick();
+            self.measure(now);
             *next_tick += self.parts.tick;
         }
         *next_tick = (*next_tick).max(now);
+    }
+
+    /// Looks at what changes slowly, and whether the heartbeats of this tick are late.
+    fn measure(&mut self, now: Instant) {
+        let metrics = &self.parts.member.metrics;
+        metrics.segments(self.node.store().segments());
+        if !self.parts.member.is_leader() {
+            self.led_at = None;
+            return;
+        }
+        let late = self.led_at.is_some_and(|at| now - at > 2 * self.parts.tick);
+        if late {
+            let members = self.node.store().membership().members().count() as u64;
+            metrics.consensus.heartbeat_failures.add(members.saturating_sub(1));
+        }
+        self.led_at = Some(now);
     }
 
     /// Runs turns until nothing moves.
@@ -286,12 +325,32 @@ impl Driver {
                 self.node.persisted(durable);
             }
             self.look_for_leader();
-            let turn = self.node.turn();
-            let idle = turn.idle;
+            let began = Instant::now();
+            let mut turn = self.node.turn();
+            let (idle, counts) = (turn.idle, std::mem::take(&mut turn.counts));
+            if !self.is_replaying {
+                self.count(counts, began.elapsed());
+                let compacts = |event: &Event| matches!(event, Event::Compacted(_));
+                let compacted = turn.events.iter().any(compacts).then_some(began);
+                self.compacted_at = self.compacted_at.or(compacted);
+            }
             self.carry_out(turn);
             if idle {
+                self.parts.member.metrics.consensus.snapshots_applied_now.set(0);
                 return;
             }
+        }
+    }
+
+    /// Counts what a turn did, and says so if that took long.
+    fn count(&self, counts: Counts, took: Duration) {
+        let (applied, slow) = (counts.applied, self.parts.slow_apply);
+        let metrics = &self.parts.member.metrics;
+        metrics.turned(counts, took);
+        if applied > 0 && took > slow {
+            metrics.consensus.slow_applies.add(1);
+            log::warn!("apply request took too long", "took" => took,
+                "expected-duration" => slow, "entries" => applied);
         }
     }
 
@@ -312,6 +371,7 @@ impl Driver {
             self.log.send(turn.log).expect("the log thread outlives the consensus thread");
         }
         if let Some(view) = turn.view {
+            self.note_compaction(&view);
             self.parts.member.publish_view(turn.passed, view);
         }
         self.parts.member.publish_status(self.node.status());
@@ -323,6 +383,15 @@ impl Driver {
             // A client that went away wants no answer.
             drop(waiter.send(answer));
         }
+    }
+
+    /// Takes note of the end of a compaction's work.
+    fn note_compaction(&mut self, view: &View) {
+        let Some(began) = self.compacted_at.filter(|_| !view.has_garbage()) else { return };
+        self.compacted_at = None;
+        let metrics = &self.parts.member.metrics.store;
+        metrics.compaction.observe(began.elapsed());
+        metrics.compacted_at_s.store(seconds_since_epoch(), Ordering::Relaxed);
     }
 
     fn tell(&self, event: Event) {
@@ -349,11 +418,11 @@ impl Driver {
     /// and the next one is due after as many entries again.
     fn write_checkpoint(&self, meta: SnapshotMeta, checkpoint: Checkpoint) {
         let (fs, dir) = (Arc::clone(&self.parts.fs), self.parts.checkpoint_dir.clone());
-        let inputs = self.parts.inputs.clone();
+        let (inputs, metrics) = (self.parts.inputs.clone(), Arc::clone(&self.parts.member.metrics));
         let spawned = thread::Builder::new().name("checkpoint".to_owned()).spawn(move || {
             // Threads that answer requests go first. Without that the job is still paced.
             rustix::process::setpriority_process(None, BACKGROUND_NICE).ok();
-            let mut pace = Pace::begin();
+            let mut pace = Pace::begin(metrics);
             let options = WriteOptions::default();
             let paced = &mut |bytes| pace.wrote(bytes);
             let written = match checkpoint.write_paced(fs.as_ref(), &dir, &options, paced) {
@@ -379,20 +448,31 @@ impl Driver {
 struct Pace {
     /// When the next bytes may be written.
     next: Instant,
+    /// When the job went on after the last pause.
+    resumed: Instant,
+    metrics: Arc<Metrics>,
 }
 
 impl Pace {
-    fn begin() -> Self {
-        Self { next: Instant::now() }
+    fn begin(metrics: Arc<Metrics>) -> Self {
+        let now = Instant::now();
+        Self { next: now, resumed: now, metrics }
     }
 
     /// Waits after some bytes. Time that the job spent otherwise is not made up for.
     fn wrote(&mut self, bytes: usize) {
         let now = Instant::now();
+        self.metrics.disk.commit.observe(now - self.resumed);
+        self.metrics.disk.background_bytes.add(bytes as u64);
         let time = Duration::from_micros(bytes as u64 / BACKGROUND_BYTES_PER_US);
         thread::sleep(self.next.saturating_duration_since(now));
         self.next = self.next.max(now) + time;
+        self.resumed = Instant::now();
     }
+}
+
+fn seconds_since_epoch() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Ends the process: nothing more may be said by a member whose log or state is not what it was

@@ -6,6 +6,7 @@
 pub(crate) mod admission;
 pub(crate) mod call;
 mod cluster;
+pub(crate) mod counted;
 mod kv;
 pub(crate) mod large;
 mod lease;
@@ -32,6 +33,8 @@ pub(crate) struct Services {
     pub(crate) room: Arc<large::Room>,
     pub(crate) leases: Leases,
 }
+
+pub(crate) use maintenance::store_bytes;
 
 type Reply<T> = Result<Response<T>, Status>;
 

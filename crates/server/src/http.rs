@@ -1,4 +1,5 @@
-//! The plain endpoints of the client port: `/version` and `/health`.
+//! The plain endpoints of the client port: `/version`, `/health` and `/metrics`. The listeners of
+//! metrics have the last two.
 //!
 //! Not here: gRPC, the peers' endpoints, the JSON gateway.
 
@@ -14,6 +15,7 @@ use serde::Serialize;
 
 use crate::log;
 use crate::member::Member;
+use crate::metrics::{CONTENT_TYPE as METRICS_TYPE, Exporter};
 use crate::version;
 
 /// What `/version` says.
@@ -48,14 +50,41 @@ pub(crate) fn storage_version(cluster: ClusterVersion) -> String {
 }
 
 /// Answers a request that is not gRPC.
-pub(crate) async fn handle<B>(member: Arc<Member>, request: Request<B>) -> Response<Full<Bytes>> {
+pub(crate) async fn handle<B>(
+    exporter: Arc<Exporter>,
+    request: Request<B>,
+) -> Response<Full<Bytes>> {
     match request.uri().path() {
-        "/version" => version(&member, request.method()),
+        "/version" => version(&exporter.member, request.method()),
+        _ => handle_metrics(exporter, request).await,
+    }
+}
+
+/// Answers a request on a listener of metrics.
+pub(crate) async fn handle_metrics<B>(
+    exporter: Arc<Exporter>,
+    request: Request<B>,
+) -> Response<Full<Bytes>> {
+    match request.uri().path() {
         "/health" => {
             let query = request.uri().query().unwrap_or_default().to_owned();
-            health(&member, request.method(), &query).await
+            health(&exporter.member, request.method(), &query).await
         }
+        "/metrics" => metrics(exporter).await,
         _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
+    }
+}
+
+/// Any method gets the page, as in etcd.
+async fn metrics(exporter: Arc<Exporter>) -> Response<Full<Bytes>> {
+    match tokio::task::spawn_blocking(move || exporter.page()).await {
+        Ok(page) => {
+            let mut response = Response::new(Full::new(Bytes::from(page)));
+            let form = HeaderValue::from_static(METRICS_TYPE);
+            response.headers_mut().insert(CONTENT_TYPE, form);
+            response
+        }
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
     }
 }
 
@@ -82,8 +111,10 @@ async fn health(member: &Member, method: &Method, query: &str) -> Response<Full<
         .expect("two strings have a JSON form");
     // etcd does not say that this is JSON.
     if reason.is_empty() {
+        member.metrics.http.healthy.add(1);
         return text(StatusCode::OK, &body);
     }
+    member.metrics.http.unhealthy.add(1);
     log::warn!("/health error", "output" => body.clone(), "status-code" => 503);
     text(StatusCode::SERVICE_UNAVAILABLE, &format!("{body}\n"))
 }

@@ -97,7 +97,10 @@ async fn answer(
     let Answer::Lease(time) = member.lease(call).await? else { return Err(Failure::Stopped) };
     let Some(time) = time else { return Ok(None) };
     let ttl = match question {
-        LeaseQuestion::Renew(_) => time.granted_s,
+        LeaseQuestion::Renew(_) => {
+            member.metrics.store.leases_renewed.add(1);
+            time.granted_s
+        }
         LeaseQuestion::Time { .. } => time.left_s,
     };
     let keys = if wants_keys {

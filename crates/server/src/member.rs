@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -16,12 +17,13 @@ use prost::Message as _;
 use quoin_api::error::Error;
 use quoin_api::etcdserverpb::{InternalRaftRequest, RequestHeader, ResponseHeader};
 use quoin_node::{Answer, Failure, LeaseCall, RequestIds, Status};
-use quoin_store::{Applied, View};
+use quoin_store::{Applied, RequestKind, View};
 use tokio::sync::oneshot;
 
 use crate::bell::Bells;
 use crate::driver::{INPUTS_MAX, Input};
 use crate::hashes::Hashes;
+use crate::metrics::{Metrics, Present};
 
 /// Requests of clients that may wait for the consensus thread. The rest of its queue is for the
 /// peers, so that a flood of requests cannot cost the leader its heartbeats.
@@ -53,12 +55,44 @@ pub(crate) struct Member {
     pub(crate) hashes: Arc<Hashes>,
     /// Ring when a view was published.
     pub(crate) bells: Bells,
+    /// What was counted and measured.
+    pub(crate) metrics: Arc<Metrics>,
     ids: RequestIds,
     inputs: SyncSender<Input>,
     requests: AtomicUsize,
     requests_bytes: AtomicUsize,
     view: ArcSwap<View>,
     progress: Progress,
+}
+
+/// How much waits for the consensus thread.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waiting {
+    pub(crate) requests: usize,
+    pub(crate) requests_max: usize,
+    pub(crate) bytes: usize,
+    pub(crate) bytes_max: usize,
+}
+
+/// A proposal that somebody waits for. It has failed, as far as metrics go, if nobody learns what
+/// became of it.
+struct PendingProposal<'a> {
+    metrics: &'a Metrics,
+    _present: Present<'a>,
+    outcome_known: bool,
+}
+
+impl<'a> PendingProposal<'a> {
+    fn begin(metrics: &'a Metrics) -> Self {
+        let _present = metrics.consensus.proposals_pending.enter();
+        Self { metrics, _present, outcome_known: false }
+    }
+}
+
+impl Drop for PendingProposal<'_> {
+    fn drop(&mut self) {
+        self.metrics.consensus.proposals_failed.add(u64::from(!self.outcome_known));
+    }
 }
 
 /// What the consensus thread last said about the cluster.
@@ -74,7 +108,7 @@ struct Progress {
 impl Member {
     pub(crate) fn new(
         (id, cluster_id): (u64, u64),
-        limits: Limits,
+        (limits, metrics): (Limits, Arc<Metrics>),
         ids: RequestIds,
         inputs: SyncSender<Input>,
         view: View,
@@ -85,6 +119,7 @@ impl Member {
             limits,
             hashes: Arc::default(),
             bells: Bells::default(),
+            metrics,
             ids,
             inputs,
             requests: AtomicUsize::new(0),
@@ -161,6 +196,16 @@ impl Member {
 
     /// Proposes a request and waits until it is applied here.
     pub(crate) async fn propose(&self, request: InternalRaftRequest) -> Result<Applied, Error> {
+        let (kind, began) = (kind_of(&request), Instant::now());
+        let result = self.propose_uncounted(request).await;
+        if let Some(kind) = kind {
+            let histograms = &self.metrics.requests.proposed[kind as usize];
+            histograms[usize::from(result.is_ok())].observe(began.elapsed());
+        }
+        result
+    }
+
+    async fn propose_uncounted(&self, request: InternalRaftRequest) -> Result<Applied, Error> {
         let id = self.ids.next();
         let header = RequestHeader { id, ..RequestHeader::default() };
         let request = InternalRaftRequest { header: Some(header), ..request };
@@ -171,7 +216,11 @@ impl Member {
         let (waiter, answer) = oneshot::channel();
         let bytes = data.len();
         self.request(Input::Propose { id, data, waiter }, bytes)?;
-        match answer.await {
+        let mut pending = PendingProposal::begin(&self.metrics);
+        let answer = answer.await;
+        pending.outcome_known =
+            !matches!(&answer, Ok(Answer::Failed(failure)) if is_lost(*failure));
+        match answer {
             Ok(Answer::Applied(applied)) => Ok(applied),
             Ok(Answer::Failed(failure)) => Err(error_of(failure)),
             Ok(Answer::Readable | Answer::Lease(_) | Answer::Leases(_)) | Err(_) => {
@@ -232,6 +281,16 @@ impl Member {
         self.input(input).inspect_err(|_| self.request_taken(bytes))
     }
 
+    /// Returns how much waits for the consensus thread, and how much may.
+    pub(crate) fn waiting(&self) -> Waiting {
+        Waiting {
+            requests: self.requests.load(Ordering::Relaxed),
+            requests_max: REQUESTS_MAX,
+            bytes: self.requests_bytes.load(Ordering::Relaxed),
+            bytes_max: REQUESTS_BYTES_MAX,
+        }
+    }
+
     /// Takes note that a client's request of this size has left the queue.
     pub(crate) fn request_taken(&self, bytes: usize) {
         self.requests.fetch_sub(1, Ordering::Relaxed);
@@ -245,6 +304,37 @@ impl Member {
             TrySendError::Disconnected(_) => Error::Stopped,
         })
     }
+}
+
+/// Returns whether a proposal that failed like this may have been lost. One that was refused was
+/// never made.
+fn is_lost(failure: Failure) -> bool {
+    match failure {
+        Failure::NeverProposed
+        | Failure::Timeout
+        | Failure::LeaderFailed
+        | Failure::LeaderChanged => true,
+        Failure::NotLeader | Failure::Overloaded | Failure::Stopped => false,
+    }
+}
+
+/// Returns what a request is counted as.
+fn kind_of(request: &InternalRaftRequest) -> Option<RequestKind> {
+    let kinds = [
+        (request.put.is_some(), RequestKind::Put),
+        (request.txn.is_some(), RequestKind::Txn),
+        (request.delete_range.is_some(), RequestKind::DeleteRange),
+        (request.range.is_some(), RequestKind::Range),
+        (request.compaction.is_some(), RequestKind::Compaction),
+        (request.lease_grant.is_some(), RequestKind::LeaseGrant),
+        (request.lease_revoke.is_some(), RequestKind::LeaseRevoke),
+        (request.lease_checkpoint.is_some(), RequestKind::LeaseCheckpoint),
+        (request.alarm.is_some(), RequestKind::Alarm),
+        (request.cluster_version_set.is_some(), RequestKind::ClusterVersionSet),
+        (request.cluster_member_attr_set.is_some(), RequestKind::ClusterMemberAttrSet),
+        (request.downgrade_info_set.is_some(), RequestKind::DowngradeInfoSet),
+    ];
+    kinds.into_iter().find_map(|(is_set, kind)| is_set.then_some(kind))
 }
 
 /// Returns how a failure is told to clients.

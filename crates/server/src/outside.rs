@@ -4,7 +4,7 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use quoin_api::error::Error;
@@ -24,6 +24,7 @@ use crate::http::versions;
 use crate::lease;
 use crate::log;
 use crate::member::Member;
+use crate::metrics::Direction;
 use crate::peer::{
     BoxFuture, Inbound, LeaseQuestion, LeaseRefusal, Rejected, SnapshotBody, Transport,
 };
@@ -79,6 +80,7 @@ impl Outside for Peers {
     fn send_snapshot(&self, message: Message, checkpoint: Checkpoint) {
         let Some(transport) = self.transport() else { return };
         let to = message.to.0;
+        self.member.metrics.peers.snapshot_begins(to, Direction::Sent);
         let (member, runtime) = (Arc::clone(&self.member), self.runtime.clone());
         self.runtime.spawn_blocking(move || {
             // The receiver gives up when it hears nothing, so the transfer begins only when the
@@ -90,6 +92,7 @@ impl Outside for Peers {
                     return report_snapshot(&runtime, member, to, false);
                 }
             };
+            let began = Instant::now();
             let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(SNAPSHOT_CHUNKS);
             let source = Box::pin(tokio_stream::wrappers::ReceiverStream::new(receiver));
             transport.send_snapshot(to, wire::encode(message), source);
@@ -99,6 +102,7 @@ impl Outside for Peers {
                     return;
                 }
             }
+            member.metrics.disk.backup.observe(began.elapsed());
         });
     }
 
@@ -111,6 +115,7 @@ impl Outside for Peers {
         if leader.is_none() {
             log::info!("raft.node: lost leader", "local-member-id" => id);
         } else {
+            self.member.metrics.consensus.leader_changes.add(1);
             let text =
                 format!("raft.node: {id} elected leader {leader} at term {}", self.member.term());
             log::info!(text);
@@ -176,7 +181,13 @@ impl Inbound for Peers {
                 return Err("a state without a snapshot message".to_owned());
             };
             let announced = wire::announced(snapshot);
-            let store = receive(fs, dir, body, (announced, permit)).await?;
+            let (peers, from) = (&member.metrics.peers, message.from.0);
+            let began = Instant::now();
+            peers.snapshot_begins(from, Direction::Received);
+            let received = receive(fs, dir, body, (announced, permit)).await;
+            peers.snapshot_ends(from, Direction::Received, received.is_ok());
+            let store = received?;
+            member.metrics.disk.received_save.observe(began.elapsed());
             let input = Input::Snapshot(message, Box::new(store));
             member.input(input).map_err(|error| error.to_string())
         })
@@ -193,6 +204,10 @@ impl Inbound for Peers {
 
     fn is_removed(&self, peer: u64) -> bool {
         self.member.view().membership().is_removed(peer)
+    }
+
+    fn round_trip(&self, peer: u64, time: Duration) {
+        self.member.metrics.peers.round_trip(peer, time);
     }
 
     fn removed_by(&self, peer: u64) {
@@ -233,6 +248,7 @@ impl Inbound for Peers {
 
 /// Tells consensus how sending a snapshot ended.
 fn report_snapshot(runtime: &Handle, member: Arc<Member>, peer: u64, ok: bool) {
+    member.metrics.peers.snapshot_ends(peer, Direction::Sent, ok);
     // Nothing else goes to that peer until consensus knows, so this must not get lost.
     runtime.spawn(async move {
         while let Err(Error::TooManyRequests) = member.input(Input::SnapshotSent(peer, ok)) {

@@ -10,12 +10,16 @@
 //!
 //! Not here: what the alarm refuses (the store decides that, on every member alike).
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use quoin_api::etcdserverpb::request_op::Request as Operation;
 use quoin_api::etcdserverpb::{PutRequest, RequestOp, TxnRequest};
+use tokio::time::MissedTickBehavior;
 
 use crate::log;
+use crate::member::Member;
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +32,8 @@ const KEY_COST: i64 = 256;
 pub(crate) const LEASE_COST: i64 = 64;
 /// How full the store is, in percent of the quota, when the log begins to warn.
 const WARNINGS: [i64; 3] = [75, 85, 95];
+/// The time between two looks at the size.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The quota of one member.
 #[derive(Debug)]
@@ -86,15 +92,43 @@ impl Quota {
         (after < limit).then_some(charge)
     }
 
+    /// Looks at the size of the store between writes: another member may serve them.
+    pub(crate) fn look(&self, size: usize) {
+        if let Some(limit) = self.limit {
+            self.warn(i64::try_from(size).unwrap_or(i64::MAX), limit);
+        }
+    }
+
+    /// Returns the thresholds in percent, and which of them a store of this size has reached.
+    pub(crate) fn warnings(&self, size: usize) -> [(i64, bool); WARNINGS.len()] {
+        let size = i64::try_from(size).unwrap_or(i64::MAX);
+        let reached = |percent| self.limit.is_some_and(|limit| has_reached(size, limit, percent));
+        WARNINGS.map(|percent| (percent, reached(percent)))
+    }
+
     /// Warns once for each threshold that is passed, and again after the size has fallen below.
     fn warn(&self, size: i64, limit: i64) {
-        let reached = WARNINGS.iter().filter(|percent| size >= limit / 100 * **percent).count();
+        let reached = WARNINGS.iter().filter(|it| has_reached(size, limit, **it)).count();
         let before = self.warned.swap(reached, Ordering::Relaxed);
         if reached > before {
             log::warn!("database size is close to its quota; compact, or raise the quota",
                 "percent-used" => WARNINGS[reached - 1], "db-size-bytes" => size,
                 "quota-size-bytes" => limit);
         }
+    }
+}
+
+fn has_reached(size: i64, limit: i64, percent: i64) -> bool {
+    size >= limit / 100 * percent
+}
+
+/// Looks at the size of the store now and then. Never ends.
+pub(crate) async fn watch(member: Arc<Member>, quota: Arc<Quota>) {
+    let mut looks = tokio::time::interval(LOOK_INTERVAL);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        quota.look(member.view().size());
     }
 }
 

@@ -34,10 +34,11 @@ use tonic_health::server::{HealthReporter, HealthService};
 
 use self::authority::LenientAuthority;
 use crate::config::Config;
-use crate::grpc::{Services, admission, call, watch as watching};
+use crate::grpc::{Services, admission, call, counted, watch as watching};
 use crate::http as endpoints;
 use crate::log;
 use crate::member::Member;
+use crate::metrics::{Call, Exporter};
 
 /// Bytes that a message may have beyond the largest request, as in etcd.
 const MESSAGE_OVERHEAD_BYTES: usize = 512 << 10;
@@ -67,6 +68,7 @@ pub(crate) struct Front {
     maintenance: MaintenanceServer<Services>,
     health: HealthServer<HealthService>,
     watch: Arc<watching::Shard>,
+    exporter: Arc<Exporter>,
     member: Arc<Member>,
     config: Arc<Config>,
     message_bytes: usize,
@@ -93,12 +95,13 @@ impl KeepAlive {
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
 impl Front {
-    pub(crate) fn new(services: Services, config: &Config) -> Self {
+    pub(crate) fn new(services: Services, exporter: Exporter, config: &Config) -> Self {
         let bytes = services.member.limits.request_bytes + MESSAGE_OVERHEAD_BYTES;
         let reporter = HealthReporter::new();
         let health = HealthServer::new(HealthService::from_health_reporter(reporter));
         Self {
             watch: Arc::new(watching::Shard::new(&services.member, config)),
+            exporter: Arc::new(exporter),
             member: Arc::clone(&services.member),
             config: Arc::clone(&services.config),
             kv: KvServer::new(services.clone()).max_decoding_message_size(bytes),
@@ -115,6 +118,7 @@ impl Front {
     /// Returns a front for one thread, which has watch streams of its own.
     fn for_thread(&self) -> Self {
         let watch = Arc::new(watching::Shard::new(&self.member, &self.config));
+        self.member.metrics.add_shard(&watch);
         Self { watch, ..self.clone() }
     }
 }
@@ -127,29 +131,35 @@ impl hyper::service::Service<Request<Incoming>> for Front {
     fn call(&self, request: Request<Incoming>) -> Answer {
         let path = request.uri().path();
         if !call::is_grpc(&request) {
-            let member = Arc::clone(&self.member);
-            return Box::pin(
-                async move { Ok(endpoints::handle(member, request).await.map(Body::new)) },
-            );
+            let exporter = Arc::clone(&self.exporter);
+            return Box::pin(async move {
+                Ok(endpoints::handle(exporter, request).await.map(Body::new))
+            });
+        }
+        let metrics = &self.member.metrics;
+        let rpc = Call::begin(metrics, path);
+        if let Some(rpc) = &rpc {
+            metrics.clients.count(request.headers(), rpc.is_stream());
         }
         if let Err(error) = admission::admit(&self.member, &request) {
-            return Box::pin(async move { Ok(Status::from(error).into_http()) });
+            let refused = counted::count(rpc, Status::from(error).into_http());
+            return Box::pin(async move { Ok(refused) });
         }
-        let limit = self.message_bytes;
+        let terms = (self.message_bytes, rpc);
         match path.rsplit_once('/').map_or("", |(service, _)| service) {
-            "/etcdserverpb.KV" => Box::pin(call::call(self.kv.clone(), request, limit)),
-            "/etcdserverpb.Cluster" => Box::pin(call::call(self.cluster.clone(), request, limit)),
-            "/etcdserverpb.Lease" => Box::pin(call::call(self.lease.clone(), request, limit)),
+            "/etcdserverpb.KV" => Box::pin(call::call(self.kv.clone(), request, terms)),
+            "/etcdserverpb.Cluster" => Box::pin(call::call(self.cluster.clone(), request, terms)),
+            "/etcdserverpb.Lease" => Box::pin(call::call(self.lease.clone(), request, terms)),
             "/etcdserverpb.Maintenance" => {
-                Box::pin(call::call(self.maintenance.clone(), request, limit))
+                Box::pin(call::call(self.maintenance.clone(), request, terms))
             }
             "/etcdserverpb.Watch" => {
-                let response = watching::call(&self.watch, request, limit);
+                let response = watching::call(&self.watch, request, terms);
                 Box::pin(async move { Ok(response) })
             }
-            "/grpc.health.v1.Health" => Box::pin(call::call(self.health.clone(), request, limit)),
+            "/grpc.health.v1.Health" => Box::pin(call::call(self.health.clone(), request, terms)),
             _ => {
-                let response = call::unknown_service(path);
+                let response = counted::count(terms.1, call::unknown_service(path));
                 Box::pin(async move { Ok(response) })
             }
         }

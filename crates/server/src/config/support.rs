@@ -12,7 +12,7 @@ use super::url::Url;
 use super::validate::JOURNAL;
 
 /// Settings that stop the program when they differ from their defaults.
-const REFUSED: [&str; 30] = [
+const REFUSED: [&str; 29] = [
     "auto-tls",
     "cert-file",
     "client-cert-allowed-hostname",
@@ -31,7 +31,6 @@ const REFUSED: [&str; 30] = [
     "host-whitelist",
     "key-file",
     "listen-client-http-urls",
-    "listen-metrics-urls",
     "peer-auto-tls",
     "peer-cert-allowed-cn",
     "peer-cert-allowed-hostname",
@@ -47,7 +46,7 @@ const REFUSED: [&str; 30] = [
 
 /// Settings that change nothing here. Those of TLS are among them because TLS itself is refused,
 /// and those that only forbid something because it is not there.
-const WITHOUT_EFFECT: [&str; 36] = [
+const WITHOUT_EFFECT: [&str; 34] = [
     "auth-token-ttl",
     "backend-batch-interval",
     "backend-batch-limit",
@@ -71,7 +70,6 @@ const WITHOUT_EFFECT: [&str; 36] = [
     "max-learners",
     "max-snapshots",
     "memory-mlock",
-    "metrics",
     "peer-skip-client-san-verification",
     "raft-read-timeout",
     "raft-write-timeout",
@@ -82,7 +80,6 @@ const WITHOUT_EFFECT: [&str; 36] = [
     "tls-max-version",
     "tls-min-version",
     "unsafe-no-fsync",
-    "warning-apply-duration",
     "warning-unary-request-duration",
 ];
 

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::thread;
+use std::time::Instant;
 
 use quoin_node::LogWork;
 use quoin_node::wal::{Spare, Wal, WalError};
 
 use super::{Input, Outside, WORK_PER_SYNC, die};
 use crate::log;
+use crate::metrics::Metrics;
 
 /// Owns the WAL. Ends when the consensus thread has ended and all its work is done.
 pub(super) struct LogThread {
@@ -19,6 +21,7 @@ pub(super) struct LogThread {
     pub(super) durable: Arc<AtomicU64>,
     pub(super) outside: Arc<dyn Outside>,
     pub(super) inputs: SyncSender<Input>,
+    pub(super) metrics: Arc<Metrics>,
     /// Where the thread that prepares the next segment leaves it.
     pub(super) spare: (SyncSender<Option<Spare>>, Receiver<Option<Spare>>),
 }
@@ -40,14 +43,19 @@ impl LogThread {
     }
 
     fn write(&mut self, batch: &[LogWork]) -> Result<(), WalError> {
+        let disk = &self.metrics.disk;
+        let began = Instant::now();
         for work in batch {
             work.append_to(&mut self.wal)?;
         }
+        self.wal.flush()?;
+        let written = Instant::now();
+        disk.log_write.observe(written - began);
         if batch.iter().any(|work| work.must_sync) {
             self.wal.sync()?;
-        } else {
-            self.wal.flush()?;
+            disk.log_sync.observe(written.elapsed());
         }
+        disk.log_bytes.store(self.wal.written_bytes(), Ordering::Relaxed);
         match batch.iter().filter_map(|work| work.release).max() {
             Some(index) => self.wal.release_to(index),
             None => Ok(()),

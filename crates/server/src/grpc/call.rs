@@ -24,7 +24,8 @@ use tonic::Status;
 use tonic::body::Body;
 use tower_service::Service;
 
-use super::large;
+use super::{counted, large};
+use crate::metrics::{Call, Received};
 
 /// The flag and the length before each message.
 pub(super) const PREFIX_BYTES: usize = 5;
@@ -48,11 +49,12 @@ pub(crate) fn unknown_service(path: &str) -> Response<Body> {
     status.into_http()
 }
 
-/// Calls a method of `service` with messages of at most `limit` bytes.
+/// Calls a method of `service` with messages of at most `limit` bytes. What was begun as `rpc` is
+/// counted.
 pub(crate) async fn call<S, B>(
     mut service: S,
     request: Request<B>,
-    limit: usize,
+    (limit, rpc): (usize, Option<Call>),
 ) -> Result<Response<Body>, Infallible>
 where
     S: Service<Request<Messages<B>>, Response = Response<Body>, Error = Infallible>,
@@ -62,17 +64,20 @@ where
         Err((code, status)) => {
             let mut response = status.into_http();
             *response.status_mut() = code;
-            return Ok(response);
+            return Ok(counted::count(rpc, response));
         }
     };
     let path = request.uri().clone();
-    let answered = service.call(request.map(|body| Messages::new(body, limit)));
+    let received = rpc.as_ref().map(Call::received);
+    let messages = |body| Messages::new(body, limit).counted_by(received);
+    let answered = service.call(request.map(messages));
     let response = match deadline {
         Some(deadline) => within(deadline, answered).await,
         None => answered.await?,
     };
     let is_unknown = is_unknown_method(&response);
-    Ok(large::pace(if is_unknown { unknown_method(path.path()) } else { response }))
+    let response = if is_unknown { unknown_method(path.path()) } else { response };
+    Ok(large::pace(counted::count(rpc, response)))
 }
 
 /// Waits for an answer until the deadline. Whoever waits inside is dropped then; a proposal that
@@ -154,6 +159,7 @@ pub(crate) struct Messages<B> {
     /// Bytes of the present message that have not arrived.
     missing: usize,
     is_empty: bool,
+    received: Option<Received>,
 }
 
 impl<B> Messages<B> {
@@ -167,7 +173,13 @@ impl<B> Messages<B> {
             prefix_bytes: 0,
             missing: 0,
             is_empty: true,
+            received: None,
         }
+    }
+
+    /// The same, with its messages counted.
+    pub(super) fn counted_by(self, received: Option<Received>) -> Self {
+        Self { received, ..self }
     }
 
     /// Takes bytes that arrived; they may end and begin anywhere in a message.
@@ -201,6 +213,9 @@ impl<B> Messages<B> {
                 }
                 self.prefix_bytes = 0;
                 self.missing = self.announced()?;
+                if let Some(received) = &self.received {
+                    received.message(self.missing);
+                }
             }
             if self.missing == 0 && self.prefix_bytes == 0 {
                 whole = at;

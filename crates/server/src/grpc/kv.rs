@@ -1,7 +1,8 @@
 //! The KV service.
 
 use std::pin::Pin;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use prost::Message as _;
 use quoin_api::error::Error;
@@ -13,7 +14,7 @@ use quoin_api::etcdserverpb::{
     RangeStreamResponse, ResponseHeader, TxnRequest, TxnResponse,
 };
 use quoin_store::{
-    Reply as Applied, check_delete, check_put, check_range, check_range_stream, check_txn,
+    Reply as Applied, View, check_delete, check_put, check_range, check_range_stream, check_txn,
     is_txn_readonly, is_txn_serializable,
 };
 use tokio_stream::Stream;
@@ -23,6 +24,8 @@ use super::large::Room;
 use super::range_stream::RangeChunks;
 use super::{Reply, Services};
 use crate::log;
+use crate::member::Member;
+use crate::metrics::Histogram;
 use crate::quota::{Charge, put_cost, txn_cost};
 
 /// How often a physical compaction looks whether all it made unreachable is gone and hashed.
@@ -36,17 +39,11 @@ impl Kv for Services {
             return Err(Error::NotSupportedForLearner.into());
         }
         check_range(&request)?;
-        if !request.serializable {
-            self.member.linearize().await?;
-        }
-        let view = self.member.view();
-        let bytes = view.range_bytes(&request);
-        if Room::is_large(bytes) {
-            return self.large_range(request, bytes).await;
-        }
-        let mut response = view.range(&request)?;
-        self.member.fill(&mut response.header);
-        Ok(Response::new(response))
+        let began = Instant::now();
+        let reply = self.read_range(request).await;
+        let metrics = &self.member.metrics;
+        self.note_read(&metrics.requests.range, began, reply.is_ok());
+        reply
     }
 
     type RangeStreamStream =
@@ -91,11 +88,10 @@ impl Kv for Services {
         let request = request.into_inner();
         check_txn(&request, self.member.limits.txn_ops)?;
         if is_txn_readonly(&request) {
-            if !is_txn_serializable(&request) {
-                self.member.linearize().await?;
-            }
-            let response = self.member.view().txn_readonly(&request)?;
-            return self.respond(response, |r| &mut r.header);
+            let began = Instant::now();
+            let read = self.read_txn(&request).await;
+            self.note_read(&self.member.metrics.requests.readonly_txn, began, read.is_ok());
+            return self.respond(read?, |r| &mut r.header);
         }
         let _charge = self.charge(txn_cost(&request)).await?;
         let internal = InternalRaftRequest { txn: Some(request), ..Default::default() };
@@ -123,6 +119,42 @@ impl Kv for Services {
 }
 
 impl Services {
+    /// Answers a range that was checked.
+    async fn read_range(&self, request: RangeRequest) -> Reply<RangeResponse> {
+        if !request.serializable {
+            self.member.linearize().await?;
+        }
+        let view = self.member.view();
+        let bytes = view.range_bytes(&request);
+        if Room::is_large(bytes) {
+            return self.large_range(request, bytes).await;
+        }
+        let mut response = look(&self.member, &view, &request)?;
+        self.member.fill(&mut response.header);
+        Ok(Response::new(response))
+    }
+
+    /// Answers a transaction that only reads.
+    async fn read_txn(&self, request: &TxnRequest) -> Result<TxnResponse, Error> {
+        if !is_txn_serializable(request) {
+            self.member.linearize().await?;
+        }
+        let (response, ranges) = self.member.view().txn_counted(request)?;
+        let metrics = &self.member.metrics.store;
+        metrics.ranges.add(ranges);
+        metrics.txns.add(u64::from(ranges > 1));
+        Ok(response)
+    }
+
+    /// Takes note of a read that was answered, or failed.
+    fn note_read(&self, histograms: &[Histogram; 2], began: Instant, success: bool) {
+        let took = began.elapsed();
+        histograms[usize::from(success)].observe(took);
+        if took > self.config.warning_apply_duration.std() {
+            self.member.metrics.consensus.slow_applies.add(1);
+        }
+    }
+
     /// Proposes a request; returns what its entry returned when it was applied here.
     pub(super) async fn apply(&self, request: InternalRaftRequest) -> Result<Applied, Error> {
         self.member.propose(request).await?.result
@@ -154,8 +186,8 @@ impl Services {
     /// connections: it may take long, and read files.
     async fn large_range(&self, request: RangeRequest, bytes: usize) -> Reply<RangeResponse> {
         let permit = self.room.enter(bytes).await?;
-        let view = self.member.view();
-        let made = tokio::task::spawn_blocking(move || view.range(&request)).await;
+        let (member, view) = (Arc::clone(&self.member), self.member.view());
+        let made = tokio::task::spawn_blocking(move || look(&member, &view, &request)).await;
         let mut response = made.map_err(|error| Status::internal(error.to_string()))??;
         self.member.fill(&mut response.header);
         let held = self.room.settle(permit, response.encoded_len());
@@ -173,6 +205,20 @@ impl Services {
         self.member.fill(header(&mut response));
         Ok(Response::new(response))
     }
+}
+
+/// Looks at a view for a range that was checked.
+pub(super) fn look(
+    member: &Member,
+    view: &View,
+    request: &RangeRequest,
+) -> Result<RangeResponse, Error> {
+    let began = Instant::now();
+    let response = view.range(request);
+    let metrics = &member.metrics;
+    metrics.store.ranges.add(1);
+    metrics.requests.range_alone[usize::from(response.is_ok())].observe(began.elapsed());
+    response
 }
 
 /// Reports an answer of another kind than the request's, which no entry can give.

@@ -74,6 +74,16 @@ impl Room {
         Self { units, all, leaving: Arc::default() }
     }
 
+    /// Bytes of the room.
+    pub(crate) fn max_bytes(&self) -> usize {
+        self.all as usize * UNIT_BYTES
+    }
+
+    /// Bytes that are taken.
+    pub(crate) fn used_bytes(&self) -> usize {
+        (self.all as usize).saturating_sub(self.units.available_permits()) * UNIT_BYTES
+    }
+
     /// Returns true for an answer that needs room.
     pub(super) fn is_large(bytes: usize) -> bool {
         bytes >= LARGE_BYTES

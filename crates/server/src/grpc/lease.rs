@@ -19,7 +19,7 @@ use quoin_api::etcdserverpb::{
 };
 use quoin_store::Reply as Applied;
 use tokio_stream::Stream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::admission::{LEADERLESS_MAX, requires_leader};
 use super::kv::unexpected;
@@ -71,7 +71,7 @@ impl Lease for Services {
         let services = self.clone();
         let renewals = request.into_inner().map(move |request| {
             let services = services.clone();
-            async move { services.keep_alive(request?).await }
+            async move { services.keep_alive(request.inspect_err(|it| services.broke(it))?).await }
         });
         let mut answers = renewals.buffered(RENEWALS_PER_STREAM);
         if !needs_leader {
@@ -120,6 +120,13 @@ impl Services {
         let answer = self.leases.ask(LeaseQuestion::Renew(id)).await?;
         let ttl = answer.map_or(0, |answer| answer.ttl);
         Ok(LeaseKeepAliveResponse { header, id, ttl })
+    }
+
+    /// Takes note of a stream that broke. Clients that go away are no failure.
+    fn broke(&self, status: &Status) {
+        if status.code() != Code::Cancelled {
+            self.member.metrics.requests.lease_stream_failures.add(1);
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The Maintenance service: status, alarms, hashes, leadership.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quoin_api::error::Error;
 use quoin_api::etcdserverpb::maintenance_server::Maintenance;
@@ -18,6 +18,7 @@ use super::kv::unexpected;
 use super::{Reply, Services, not_built, snapshot};
 use crate::driver::Input;
 use crate::http::storage_version;
+use crate::metrics::Histogram;
 use crate::version;
 
 /// How often a transfer of leadership looks whether it has happened.
@@ -51,7 +52,7 @@ impl Maintenance for Services {
             .into_iter()
             .chain(view.alarms(AlarmType::None).iter().map(alarm_text))
             .collect();
-        let bytes = i64::try_from(view.size().saturating_add(PAGE_BYTES)).unwrap_or(i64::MAX);
+        let bytes = i64::try_from(store_bytes(&view)).unwrap_or(i64::MAX);
         Ok(Response::new(StatusResponse {
             header: Some(self.member.header(view.revision())),
             version: version::ETCD_VERSION.to_owned(),
@@ -74,7 +75,10 @@ impl Maintenance for Services {
         let revision = request.into_inner().revision;
         let hash = match self.member.hashes.find(revision) {
             Some(hash) => hash,
-            None => hash(&view, revision).await?,
+            None => {
+                let metrics = &self.member.metrics.store;
+                hash(&view, revision, &metrics.hash_revision).await?
+            }
         };
         Ok(Response::new(HashKvResponse {
             header: Some(self.member.header(view.revision())),
@@ -108,12 +112,15 @@ impl Maintenance for Services {
 
     async fn defragment(&self, _: Request<DefragmentRequest>) -> Reply<DefragmentResponse> {
         // Space is given back in the background; there is nothing to do by hand.
+        let (disk, began) = (&self.member.metrics.disk, Instant::now());
+        let _present = disk.defragmenting.enter();
+        disk.defragment.observe(began.elapsed());
         Ok(Response::new(DefragmentResponse { header: None }))
     }
 
     async fn hash(&self, _: Request<HashRequest>) -> Reply<HashResponse> {
         let view = self.member.view();
-        let hash = hash(&view, 0).await?.hash;
+        let hash = hash(&view, 0, &self.member.metrics.store.hash).await?.hash;
         Ok(Response::new(HashResponse { header: Some(self.member.header(view.revision())), hash }))
     }
 
@@ -121,7 +128,7 @@ impl Maintenance for Services {
 
     async fn snapshot(&self, _: Request<SnapshotRequest>) -> Reply<Self::SnapshotStream> {
         let view = View::clone(&self.member.view());
-        Ok(Response::new(snapshot::send(view).await?))
+        Ok(Response::new(snapshot::send(view, Arc::clone(&self.member.metrics)).await?))
     }
 
     async fn downgrade(&self, _: Request<DowngradeRequest>) -> Reply<DowngradeResponse> {
@@ -130,10 +137,17 @@ impl Maintenance for Services {
 }
 
 /// Hashes the changes up to a revision, off the thread that serves connections: it reads them all.
-async fn hash(view: &Arc<View>, revision: i64) -> Result<HashKv, Status> {
-    let view = Arc::clone(view);
+async fn hash(view: &Arc<View>, revision: i64, histogram: &Histogram) -> Result<HashKv, Status> {
+    let (view, began) = (Arc::clone(view), Instant::now());
     let hash = tokio::task::spawn_blocking(move || view.hash_kv(revision));
-    Ok(hash.await.map_err(|error| Status::internal(error.to_string()))??)
+    let hash = hash.await.map_err(|error| Status::internal(error.to_string()))??;
+    histogram.observe(began.elapsed());
+    Ok(hash)
+}
+
+/// Returns what the status of a member calls its size.
+pub(crate) fn store_bytes(view: &View) -> usize {
+    view.size().saturating_add(PAGE_BYTES)
 }
 
 /// Returns an alarm as etcd's status prints it, with its trailing space.

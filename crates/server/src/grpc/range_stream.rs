@@ -11,6 +11,7 @@ use quoin_api::etcdserverpb::{RangeRequest, RangeResponse, RangeStreamResponse};
 use quoin_store::View;
 use tonic::Status;
 
+use super::kv::look;
 use crate::member::Member;
 
 /// Keys in the first chunk.
@@ -68,7 +69,7 @@ impl Iterator for Chunks {
 impl Chunks {
     fn chunk(&mut self) -> Result<RangeStreamResponse, Status> {
         self.request.limit = self.chunk_keys.min(self.wanted);
-        let mut response = self.view.range(&self.request)?;
+        let mut response = look(&self.member, &self.view, &self.request)?;
         let keys = i64::try_from(response.kvs.len()).unwrap_or(i64::MAX);
         let remaining = response.count - keys;
         self.sent += keys;

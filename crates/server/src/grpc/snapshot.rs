@@ -11,6 +11,8 @@
 //!   client takes them. A client that reads slowly, or not at all, holds its view and those.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _, stream};
@@ -23,6 +25,7 @@ use tokio::task::spawn_blocking;
 use tonic::Status;
 
 use crate::log;
+use crate::metrics::Metrics;
 
 /// Snapshots that may be under way at once in this process. Each keeps a view alive.
 const SNAPSHOTS_MAX: usize = 16;
@@ -37,18 +40,23 @@ static UNDER_WAY: Semaphore = Semaphore::const_new(SNAPSHOTS_MAX);
 pub(crate) type Messages = Pin<Box<dyn Stream<Item = Result<SnapshotResponse, Status>> + Send>>;
 
 /// Begins to send a view.
-pub(super) async fn send(view: View) -> Result<Messages, Status> {
-    send_within(&UNDER_WAY, view).await
+pub(super) async fn send(view: View, metrics: Arc<Metrics>) -> Result<Messages, Status> {
+    send_within(&UNDER_WAY, view, metrics).await
 }
 
-async fn send_within(places: &'static Semaphore, view: View) -> Result<Messages, Status> {
+async fn send_within(
+    places: &'static Semaphore,
+    view: View,
+    metrics: Arc<Metrics>,
+) -> Result<Messages, Status> {
+    let timer = Timer { metrics, began: Instant::now() };
     let permit = places.try_acquire().map_err(|_| Error::TooManyRequests)?;
     let conf = view.conf();
     let export = off_thread(move || DbExport::new(view, &conf)).await?.map_err(status)?;
     log::info!("sending database snapshot to client",
         "total-bytes" => export.file_bytes(),
         "storage-version" => export.storage_version().to_owned());
-    let sending = Sending::new(export);
+    let sending = Sending::new(export, timer);
     let batches = stream::unfold(Some((sending, permit)), next_batch);
     Ok(Box::pin(batches.map(stream::iter).flatten()))
 }
@@ -101,13 +109,27 @@ struct Sending {
     storage_version: String,
     hash: Sha256,
     is_finished: bool,
+    _timer: Timer,
+}
+
+/// Measures how long a snapshot takes, also one that its client does not want to the end.
+struct Timer {
+    metrics: Arc<Metrics>,
+    began: Instant,
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.metrics.disk.backup.observe(self.began.elapsed());
+    }
 }
 
 impl Sending {
-    fn new(export: DbExport) -> Self {
+    fn new(export: DbExport, timer: Timer) -> Self {
         let storage_version = export.storage_version().to_owned();
         let (waiting, hash) = (BytesMut::new(), Sha256::new());
-        Self { export, waiting, sent: 0, storage_version, hash, is_finished: false }
+        let is_finished = false;
+        Self { export, waiting, sent: 0, storage_version, hash, is_finished, _timer: timer }
     }
 
     /// Makes the next messages; none after the last.
@@ -157,6 +179,10 @@ mod tests {
 
     use super::*;
 
+    fn metrics() -> Arc<Metrics> {
+        Arc::new(Metrics::new(false))
+    }
+
     fn view() -> View {
         let mut store = Store::new();
         let ver = "3.7.0".to_owned();
@@ -179,7 +205,8 @@ mod tests {
         let view = view();
         let export = DbExport::new(view.clone(), &view.conf()).unwrap();
         let expected = export.map(Result::unwrap).collect::<Vec<_>>().concat();
-        let messages: Vec<_> = send(view).await.unwrap().map(Result::unwrap).collect().await;
+        let messages: Vec<_> =
+            send(view, metrics()).await.unwrap().map(Result::unwrap).collect().await;
         let (last, pieces) = messages.split_last().unwrap();
         let mut file = Vec::new();
         for piece in pieces {
@@ -200,7 +227,7 @@ mod tests {
         static PLACES: Semaphore = Semaphore::const_new(2);
         let mut held = Vec::new();
         let refused = loop {
-            match send_within(&PLACES, view()).await {
+            match send_within(&PLACES, view(), metrics()).await {
                 Ok(messages) => held.push(messages),
                 Err(status) => break status,
             }
@@ -208,6 +235,6 @@ mod tests {
         };
         assert_eq!(refused.message(), Error::TooManyRequests.message());
         held.clear();
-        assert!(send_within(&PLACES, view()).await.is_ok());
+        assert!(send_within(&PLACES, view(), metrics()).await.is_ok());
     }
 }

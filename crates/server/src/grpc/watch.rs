@@ -24,7 +24,8 @@ use tonic::Status;
 use tonic::body::Body;
 
 use super::admission::requires_leader;
-use super::call;
+use super::{call, counted};
+use crate::metrics::{Call, Received};
 
 mod requests;
 mod shard;
@@ -37,8 +38,26 @@ const METHOD: &str = "/etcdserverpb.Watch/Watch";
 /// Requests taken from a stream before it is looked for responses.
 const REQUESTS_PER_TURN: usize = 64;
 
-/// Answers a call of the service; `limit` is the size of a request.
-pub(crate) fn call<B>(shard: &Arc<Shard>, request: Request<B>, limit: usize) -> Response<Body>
+/// Answers a call of the service; `limit` is the size of a request. What was begun as `rpc` is
+/// counted.
+pub(crate) fn call<B>(
+    shard: &Arc<Shard>,
+    request: Request<B>,
+    (limit, rpc): (usize, Option<Call>),
+) -> Response<Body>
+where
+    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let received = rpc.as_ref().map(Call::received);
+    counted::count(rpc, answer(shard, request, (limit, received)))
+}
+
+fn answer<B>(
+    shard: &Arc<Shard>,
+    request: Request<B>,
+    (limit, received): (usize, Option<Received>),
+) -> Response<Body>
 where
     B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -62,7 +81,7 @@ where
     let period = shard.progress_period();
     let body = Watching {
         id,
-        requests: Some(Requests::new(request.into_body(), limit)),
+        requests: Some(Requests::new(request.into_body(), limit, received)),
         deadline: deadline.map(|deadline| Box::pin(tokio::time::sleep(deadline))),
         period,
         progress_due: Box::pin(tokio::time::sleep(period)),
@@ -117,7 +136,10 @@ where
             }
             match requests.poll(context) {
                 Poll::Ready(Some(Ok(request))) => self.shard.request(self.id, request),
-                Poll::Ready(Some(Err(status))) => return Err(status),
+                Poll::Ready(Some(Err(status))) => {
+                    self.shard.stream_failed(&status);
+                    return Err(status);
+                }
                 Poll::Ready(None) => {
                     self.requests = None;
                     return Ok(());

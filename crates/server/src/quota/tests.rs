@@ -57,3 +57,21 @@ fn what_costs_nothing_always_fits() {
 fn less_than_zero_is_no_quota() {
     assert!(Quota::new(-5).admit(usize::MAX, i64::MAX).is_some());
 }
+
+#[test]
+fn warnings_come_one_after_the_other_and_go_again() {
+    let reached = |quota: &Quota, size| quota.warnings(size).map(|(_, reached)| reached);
+    let quota = Quota::new(1000);
+    assert_eq!(quota.warnings(0).map(|(percent, _)| percent), [75, 85, 95]);
+    for (size, expected) in [
+        (0, [false; 3]),
+        (749, [false; 3]),
+        (750, [true, false, false]),
+        (850, [true, true, false]),
+        (2000, [true; 3]),
+        (10, [false; 3]),
+    ] {
+        assert_eq!(reached(&quota, size), expected, "{size}");
+    }
+    assert_eq!(reached(&Quota::new(-1), usize::MAX), [false; 3]);
+}

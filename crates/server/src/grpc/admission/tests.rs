@@ -1,5 +1,7 @@
 //! Who is refused before a handler sees the call.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use prost::Message as _;
 use quoin_api::raftpb::{ConfChange, ConfChangeType};
@@ -10,6 +12,7 @@ use quoin_store::{EntryData, Store};
 
 use super::*;
 use crate::member::Limits;
+use crate::metrics::Metrics;
 
 const ID: u64 = 7;
 
@@ -43,7 +46,8 @@ fn member(kind: ConfChangeType, leader: u64) -> Member {
     let limits = Limits { request_bytes: 1 << 20, txn_ops: 128, min_lease_ttl_s: 1 };
     let (inputs, _) = std::sync::mpsc::sync_channel(1);
     let ids = RequestIds::new(NodeId(ID), 0);
-    let member = Member::new((ID, 1), limits, ids, inputs, store.view());
+    let metrics = Arc::new(Metrics::new(false));
+    let member = Member::new((ID, 1), (limits, metrics), ids, inputs, store.view());
     member.publish_status(Status { leader: NodeId(leader), ..Status::default() });
     member
 }

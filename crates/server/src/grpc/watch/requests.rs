@@ -11,6 +11,7 @@ use quoin_api::etcdserverpb::WatchRequest;
 use tonic::Status;
 
 use crate::grpc::call::{Messages, PREFIX_BYTES};
+use crate::metrics::Received;
 
 /// Reads one request after the other.
 pub(super) struct Requests<B> {
@@ -24,8 +25,9 @@ where
     B: HttpBody<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    pub(super) fn new(body: B, limit: usize) -> Self {
-        Self { messages: Messages::new(body, limit), held: BytesMut::new() }
+    pub(super) fn new(body: B, limit: usize, received: Option<Received>) -> Self {
+        let messages = Messages::new(body, limit).counted_by(received);
+        Self { messages, held: BytesMut::new() }
     }
 
     /// Returns the next request; nothing when the client has closed its side.

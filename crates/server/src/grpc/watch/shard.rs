@@ -13,8 +13,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use quoin_api::error::Error;
 use quoin_api::etcdserverpb::WatchRequest;
-use quoin_store::{WatchHub, WatchLimits, WatchOptions, WatchStreamId};
+use quoin_store::{WatchHub, WatchLimits, WatchOptions, WatchStats, WatchStreamId};
 use tokio::sync::watch;
+use tonic::{Code, Status};
 
 use crate::bell::Bell;
 use crate::config::Config;
@@ -61,7 +62,7 @@ impl Shard {
             member_id: member.id,
             fragment_bytes: config.max_request_bytes.saturating_add(FRAGMENT_OVERHEAD_BYTES),
             seed: random(),
-            limits: WatchLimits::default(),
+            limits: Self::limits(),
         };
         let configured = config.watch_progress_notify_interval.std();
         let progress_period = if configured.is_zero() {
@@ -76,6 +77,23 @@ impl Shard {
             progress_period,
             election_timeout: Duration::from_millis(config.election_timeout as u64),
             streams: Mutex::new(Streams { hub, served: BTreeMap::new(), is_stopped: false }),
+        }
+    }
+
+    /// What bounds each shard.
+    pub(crate) fn limits() -> WatchLimits {
+        WatchLimits::default()
+    }
+
+    /// Counts what there is. It waits for the thread of this shard, for no longer than a slice.
+    pub(crate) fn stats(&self) -> WatchStats {
+        self.lock().hub.stats()
+    }
+
+    /// Takes note of a stream that broke. Clients that go away are no failure.
+    pub(super) fn stream_failed(&self, status: &Status) {
+        if status.code() != Code::Cancelled {
+            self.member.metrics.requests.watch_stream_failures.add(1);
         }
     }
 

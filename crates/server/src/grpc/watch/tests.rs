@@ -32,7 +32,7 @@ fn framed(flag: u8, message: &[u8]) -> Bytes {
 fn read(pieces: Vec<Bytes>) -> (Vec<WatchRequest>, Result<(), Status>) {
     let frames = pieces.into_iter().map(|piece| Ok::<_, Status>(Frame::data(piece)));
     let mut body = pin!(StreamBody::new(tokio_stream::iter(frames)));
-    let mut requests = Requests::new(body.as_mut(), LIMIT);
+    let mut requests = Requests::new(body.as_mut(), LIMIT, None);
     let mut read = Vec::new();
     loop {
         match requests.poll(&mut Context::from_waker(Waker::noop())) {
