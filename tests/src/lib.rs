@@ -18,6 +18,7 @@ pub mod compare;
 pub mod ctl;
 pub mod generate;
 pub mod history;
+pub mod metrics;
 pub mod ports;
 pub mod programs;
 pub mod rng;
