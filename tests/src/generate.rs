@@ -55,6 +55,10 @@ pub struct Generator {
     /// waits until it is done waits for those before it too.
     hashes_compactions: bool,
     hashed: BTreeSet<i64>,
+    /// Compactions that leave a hash some time.
+    awaited: BTreeSet<i64>,
+    /// Whether the last compaction was over when it was answered.
+    compacted_physically: bool,
     /// Whether a watcher from a negative revision is refused.
     refuses_negative_starts: bool,
     /// Whether sort options that do not exist may be asked for.
@@ -74,6 +78,8 @@ impl Generator {
             leases: BTreeSet::new(),
             hashes_compactions: reference >= COMPACTIONS_HASHED,
             hashed: BTreeSet::new(),
+            awaited: BTreeSet::new(),
+            compacted_physically: true,
             refuses_negative_starts: reference >= NEGATIVE_STARTS_REFUSED,
             bad_sort_options: reference >= SORT_OPTIONS_CHECKED,
         }
@@ -112,8 +118,13 @@ impl Generator {
         if let Request::Compact(compaction) = request {
             self.compacted = self.compacted.max(compaction.revision);
             self.compactions.insert(compaction.revision);
+            // etcd leaves no hash if the compaction before may still be under way.
+            if self.compacted_physically {
+                self.awaited.insert(compaction.revision);
+            }
+            self.compacted_physically = compaction.physical;
             if compaction.physical && self.hashes_compactions {
-                self.hashed.clone_from(&self.compactions);
+                self.hashed.append(&mut self.awaited);
             }
         }
         match request {

@@ -3,8 +3,8 @@
 //! In reading order: [`config`] and [`log`] (what the operator says and sees), [`boot`] (the way
 //! up and down), `driver` (the threads), `member` (the member as network tasks see it), `bell`
 //! (how they learn of a new view), `lease`, `serve`, `grpc` and `http` (the client port), `quota`
-//! and `compactor` (how much is kept), `metrics` (what was counted), `peer` and `outside` (the other members), `publish` (what a
-//! member says about itself), [`version`].
+//! and `compactor` (how much is kept), `metrics` (what was counted), `peer` and `outside` (the other
+//! members), `publish` (what a member says about itself), [`version`].
 //!
 //! Not here: consensus, replicated state, file formats.
 
