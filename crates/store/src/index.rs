@@ -143,6 +143,13 @@ impl Slot<'_, KeyState> {
         self.newest_at(at).filter(|change| !change.tombstone).map(|change| change.revision)
     }
 
+    /// Whether the key was deleted at main revision `at`, even if it was put again there.
+    pub(crate) fn was_deleted_at(&self, at: i64) -> bool {
+        let is_there = |change: &Change| change.revision.main == at;
+        self.newest_at(at).as_ref().is_some_and(is_there)
+            && self.value().changes().iter().any(|change| is_there(change) && change.tombstone)
+    }
+
     /// The change up to main revision `at` that a compaction there leaves.
     pub(crate) fn survivor(&self, at: i64) -> Option<Revision> {
         self.newest_at(at).filter(|change| !is_spent(*change, at)).map(|change| change.revision)

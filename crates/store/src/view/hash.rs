@@ -3,8 +3,9 @@
 //! It is a CRC-32C over the word `key` and then, in order, over the row key and the record of each
 //! change up to the revision asked for. Of the changes up to the compacted revision only those
 //! count that a reader at the revision asked for still sees; if he sees no key at all, those count
-//! that the compaction kept. Deletions exactly at the compacted revision never count, because some
-//! releases of etcd keep them and some do not.
+//! that the compaction kept. A key that was deleted and put again at exactly the revision asked for
+//! is none that he sees, because etcd finds the deletion and looks no further. Deletions exactly at
+//! the compacted revision never count, because some releases of etcd keep them and some do not.
 
 use quoin_api::error::Error;
 
@@ -81,12 +82,11 @@ impl View {
         Ok(HashKv { hash, compact_revision: self.compacted, hash_revision: at })
     }
 
-    /// Whether a reader at main revision `at` finds no key at all.
+    /// Whether a reader at main revision `at` finds no key at all but such as were put again there.
     fn sees_nothing(&self, at: i64) -> bool {
-        if at == self.revision {
-            return self.index.count().live == 0;
-        }
-        !self.index.iter().any(|slot| slot.visible_at(at).is_some())
+        let slots = self.index.iter();
+        let mut slots = if at == self.revision { slots.live_only() } else { slots };
+        !slots.any(|slot| slot.visible_at(at).is_some() && !slot.was_deleted_at(at))
     }
 
     /// Whether a key was deleted exactly at main revision `at`: a compaction there keeps that.
