@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use bytes::{BufMut, BytesMut};
+use prost::encoding::encode_varint;
 use quoin_vfs::{File, FileSystem};
 
 use super::encode::{block, last_block, put_head, put_leases, put_list};
@@ -112,13 +113,13 @@ impl Rows<'_> {
         let (key, latest) = (slot.key(), slot.latest());
         let shared = self.last.iter().zip(&key).take_while(|(left, right)| left == right).count();
         out.put_u8(ROW);
-        put_varint(out, shared as u64);
-        put_varint(out, (key.len() - shared) as u64);
+        encode_varint(shared as u64, out);
+        encode_varint((key.len() - shared) as u64, out);
         out.put_slice(&key[shared..]);
-        put_varint(out, latest.created as u64);
-        put_varint(out, latest.version as u64);
-        put_varint(out, latest.lease as u64);
-        put_varint(out, changes.len() as u64);
+        encode_varint(latest.created as u64, out);
+        encode_varint(latest.version as u64, out);
+        encode_varint(latest.lease as u64, out);
+        encode_varint(changes.len() as u64, out);
         let mut before = 0;
         for change in changes {
             let place = self.history.place(change.revision);
@@ -128,22 +129,14 @@ impl Rows<'_> {
                 // key, which is not kept.
                 return Err(place.segment.damaged(place.offset.into(), "a record of another key"));
             };
-            put_varint(out, (change.revision.main - before) as u64);
-            put_varint(out, u64::from(change.revision.sub));
-            put_varint(out, (u64::from(place.length) << 1) | u64::from(change.tombstone));
-            put_varint(out, *segment);
-            put_varint(out, u64::from(place.offset));
+            encode_varint((change.revision.main - before) as u64, out);
+            encode_varint(u64::from(change.revision.sub), out);
+            encode_varint((u64::from(place.length) << 1) | u64::from(change.tombstone), out);
+            encode_varint(*segment, out);
+            encode_varint(u64::from(place.offset), out);
             before = change.revision.main;
         }
         self.last = key;
         Ok(())
     }
-}
-
-fn put_varint(out: &mut BytesMut, mut number: u64) {
-    while number >= 0x80 {
-        out.put_u8((number & 0x7f) as u8 | 0x80);
-        number >>= 7;
-    }
-    out.put_u8(number as u8);
 }

@@ -17,6 +17,8 @@
 //! revision twice, plus 1 if it is a deletion, varint. Of a deleted key, no creation and no version
 //! means 0. Varints are those of protobuf.
 
+use prost::encoding::{decode_varint, encode_varint, encoded_len_varint};
+
 use super::past::{FEW, Many, Past};
 use super::{Change, KeyState, Latest};
 use crate::revision::Revision;
@@ -285,12 +287,9 @@ impl Packed {
         self.length += bytes.len();
     }
 
-    fn varint(&mut self, mut number: u64) {
-        while number >= 0x80 {
-            self.push(&[number as u8 | 0x80]);
-            number >>= 7;
-        }
-        self.push(&[number as u8]);
+    fn varint(&mut self, number: u64) {
+        encode_varint(number, &mut &mut self.room[self.length..]);
+        self.length += encoded_len_varint(number);
     }
 
     fn bytes(&self) -> &[u8] {
@@ -364,15 +363,7 @@ impl Reader<'_> {
     }
 
     fn varint(&mut self) -> u64 {
-        let mut number = 0;
-        for (at, byte) in self.rest.iter().enumerate() {
-            number |= u64::from(byte & 0x7f) << (7 * at);
-            if byte & 0x80 == 0 {
-                self.rest = &self.rest[at + 1..];
-                break;
-            }
-        }
-        number
+        decode_varint(&mut self.rest).expect("what was packed is whole")
     }
 
     fn fixed(&mut self) -> i64 {
