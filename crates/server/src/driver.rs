@@ -48,7 +48,7 @@ const TICKS_PER_WAKE: u32 = 1;
 /// Bytes per microsecond that a background job writes: 96 MB/s, which is more than a log takes in.
 const BACKGROUND_BYTES_PER_US: u64 = 96;
 /// The priority of a background job, which on Linux is that of its thread.
-pub(crate) const BACKGROUND_NICE: i32 = 10;
+const BACKGROUND_NICE: i32 = 10;
 /// Batches of log work that share one sync.
 const WORK_PER_SYNC: usize = 64;
 
@@ -420,8 +420,7 @@ impl Driver {
         let (fs, dir) = (Arc::clone(&self.parts.fs), self.parts.checkpoint_dir.clone());
         let (inputs, metrics) = (self.parts.inputs.clone(), Arc::clone(&self.parts.member.metrics));
         let spawned = thread::Builder::new().name("checkpoint".to_owned()).spawn(move || {
-            // Threads that answer requests go first. Without that the job is still paced.
-            rustix::process::setpriority_process(None, BACKGROUND_NICE).ok();
+            yield_to_requests();
             let mut pace = Pace::begin(metrics);
             let options = WriteOptions::default();
             let paced = &mut |bytes| pace.wrote(bytes);
@@ -469,6 +468,12 @@ impl Pace {
         self.next = self.next.max(now) + time;
         self.resumed = Instant::now();
     }
+}
+
+/// Lets threads that answer requests go before this one. If that is not granted, its job is done
+/// all the same.
+pub(crate) fn yield_to_requests() {
+    rustix::process::setpriority_process(None, BACKGROUND_NICE).ok();
 }
 
 fn seconds_since_epoch() -> u64 {

@@ -12,7 +12,7 @@ use std::thread;
 
 use quoin_store::{CompactionHash, HashKv};
 
-use crate::driver::BACKGROUND_NICE;
+use crate::driver::yield_to_requests;
 use crate::log;
 
 /// Hashes that are kept, as in etcd.
@@ -47,8 +47,7 @@ impl Hashes {
             let (sender, receiver) = mpsc::sync_channel::<CompactionHash>(WAITING_MAX);
             let hashes = Arc::downgrade(self);
             let body = move || {
-                // Threads that answer requests go first. Without that it is done all the same.
-                rustix::process::setpriority_process(None, BACKGROUND_NICE).ok();
+                yield_to_requests();
                 for hash in receiver {
                     let computed = hash.compute();
                     let Some(hashes) = hashes.upgrade() else { return };
