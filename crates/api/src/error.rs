@@ -15,7 +15,7 @@ mod tests;
 
 use std::fmt;
 
-pub use code::Code;
+pub use code::{Code, STATUS_NAMES};
 
 /// Makes the enum, its texts and codes, and the way back from a text, out of one list of rows.
 macro_rules! error_table {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use quoin_api::error::STATUS_NAMES;
 use serde_json::{Value, json};
 
 use crate::histogram::Histogram;
@@ -136,31 +137,10 @@ fn per(amount: u64, count: u64) -> f64 {
     if count == 0 { 0.0 } else { amount as f64 / count as f64 }
 }
 
-/// The names of the gRPC statuses by their number.
-const STATUSES: [&str; 17] = [
-    "OK",
-    "Canceled",
-    "Unknown",
-    "InvalidArgument",
-    "DeadlineExceeded",
-    "NotFound",
-    "AlreadyExists",
-    "PermissionDenied",
-    "ResourceExhausted",
-    "FailedPrecondition",
-    "Aborted",
-    "OutOfRange",
-    "Unimplemented",
-    "Internal",
-    "Unavailable",
-    "DataLoss",
-    "Unauthenticated",
-];
-
 fn describe(outcome: Outcome) -> String {
     match outcome {
         Outcome::Ok => "OK".to_owned(),
-        Outcome::Status(code) => match STATUSES.get(code as usize) {
+        Outcome::Status(code) => match STATUS_NAMES.get(code as usize) {
             Some(name) => (*name).to_owned(),
             None => format!("status {code}"),
         },

@@ -2,6 +2,28 @@
 
 use std::fmt;
 
+/// The names of the statuses of gRPC by their number, as clients in Go print them. The first says
+/// that a call did not fail; the others are those of [`Code`].
+pub const STATUS_NAMES: [&str; 17] = [
+    "OK",
+    "Canceled",
+    "Unknown",
+    "InvalidArgument",
+    "DeadlineExceeded",
+    "NotFound",
+    "AlreadyExists",
+    "PermissionDenied",
+    "ResourceExhausted",
+    "FailedPrecondition",
+    "Aborted",
+    "OutOfRange",
+    "Unimplemented",
+    "Internal",
+    "Unavailable",
+    "DataLoss",
+    "Unauthenticated",
+];
+
 /// The kind of a failure, numbered as in gRPC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Code {
@@ -66,10 +88,10 @@ impl Code {
     }
 }
 
-/// Prints the name as clients in Go print it, which is the variant's.
+/// Prints the name as clients in Go print it.
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
+        f.write_str(STATUS_NAMES[*self as usize])
     }
 }
 

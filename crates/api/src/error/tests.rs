@@ -85,3 +85,12 @@ fn a_status_carries_code_and_text() {
         assert_eq!(status.code() as i32, error.code().number());
     }
 }
+
+#[test]
+fn a_status_has_the_name_of_its_code() {
+    for &code in Code::ALL {
+        assert_eq!(super::STATUS_NAMES[code as usize], format!("{code:?}"));
+        assert_eq!(code.to_string(), format!("{code:?}"));
+    }
+    assert_eq!(Code::ALL.len() + 1, super::STATUS_NAMES.len());
+}

@@ -10,30 +10,12 @@ use std::array;
 use std::sync::Arc;
 use std::time::Instant;
 
+use quoin_api::error::STATUS_NAMES;
+
 use super::Metrics;
 use super::text::{Kind, Page};
 use super::value::{Counter, Histogram};
 
-/// The names of codes, by number.
-const CODES: [&str; 17] = [
-    "OK",
-    "Canceled",
-    "Unknown",
-    "InvalidArgument",
-    "DeadlineExceeded",
-    "NotFound",
-    "AlreadyExists",
-    "PermissionDenied",
-    "ResourceExhausted",
-    "FailedPrecondition",
-    "Aborted",
-    "OutOfRange",
-    "Unimplemented",
-    "Internal",
-    "Unavailable",
-    "DataLoss",
-    "Unauthenticated",
-];
 const CANCELED: usize = 1;
 const UNKNOWN: usize = 2;
 
@@ -109,7 +91,7 @@ struct Rpc {
     started: Counter,
     received: Counter,
     sent: Counter,
-    handled: [Counter; CODES.len()],
+    handled: [Counter; STATUS_NAMES.len()],
     handling: Histogram,
 }
 
@@ -134,7 +116,7 @@ impl Rpcs {
     #[cfg(test)]
     pub(crate) fn codes(&self, path: &str) -> Vec<String> {
         let rpc = &self.methods[find(path).expect("the method is known")];
-        let counts = CODES.iter().zip(rpc.handled.iter().map(Counter::load));
+        let counts = STATUS_NAMES.iter().zip(rpc.handled.iter().map(Counter::load));
         let counts = counts.filter(|(_, count)| *count > 0);
         counts.map(|(code, count)| format!("{code}={count}")).collect()
     }
@@ -151,7 +133,7 @@ impl Rpcs {
         let help = "RPCs that ended, by the code of their end.";
         let mut family = page.family(Kind::Counter, "grpc_server_handled_total", help);
         for ((service, method, flow), rpc) in METHODS.iter().zip(&self.methods) {
-            for (code, count) in CODES.iter().zip(&rpc.handled) {
+            for (code, count) in STATUS_NAMES.iter().zip(&rpc.handled) {
                 let labels = [
                     ("grpc_code", *code),
                     ("grpc_method", *method),
@@ -243,7 +225,7 @@ impl Call {
     /// Ends the call with the text of a code, as headers have it.
     pub(crate) fn end(mut self, code: Option<&[u8]>) {
         let code = code.and_then(|code| std::str::from_utf8(code).ok()?.parse().ok());
-        self.handled(code.filter(|code| *code < CODES.len()).unwrap_or(UNKNOWN));
+        self.handled(code.filter(|code| *code < STATUS_NAMES.len()).unwrap_or(UNKNOWN));
     }
 
     fn handled(&mut self, code: usize) {
