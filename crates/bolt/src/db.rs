@@ -5,6 +5,7 @@
 //! never a panic, an endless walk, or memory beyond one run of pages per level.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use quoin_vfs::{File, FileSystem, OpenMode};
@@ -15,7 +16,7 @@ use crate::format::{
     PAGE_BYTES_MIN, u64_at,
 };
 use crate::page::{Kind, Page};
-use crate::pairs::Pairs;
+use crate::pairs::{Pair, Pairs};
 
 /// Bytes of the longest run of a page and its overflow that is read into memory. The longest
 /// that bbolt itself would write holds a few of the largest requests.
@@ -24,7 +25,7 @@ const RUN_BYTES_MAX: u64 = 1 << 30;
 /// A file open for reading. It must not change meanwhile.
 #[derive(Debug)]
 pub struct Db {
-    file: Box<dyn File>,
+    file: Arc<dyn File>,
     path: PathBuf,
     bytes: u64,
     meta: Meta,
@@ -57,7 +58,7 @@ impl Db {
         let bytes = file.len().map_err(io("measure"))?;
         let meta = newest_meta(file.as_ref(), bytes).map_err(io("read"))?;
         let meta = meta.map_err(|reason| BoltError::NoMeta { path: path.to_owned(), reason })?;
-        let db = Self { file, path: path.to_owned(), bytes, meta };
+        let db = Self { file: Arc::from(file), path: path.to_owned(), bytes, meta };
         let expected = meta.pages.saturating_mul(u64::from(meta.page_bytes));
         if expected > bytes {
             return Err(BoltError::CutOff { path: path.to_owned(), bytes, expected });
@@ -70,6 +71,12 @@ impl Db {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Returns the open file, to read later what [`Pair::value_at`](crate::Pair::value_at) tells.
+    #[must_use]
+    pub fn file(&self) -> Arc<dyn File> {
+        Arc::clone(&self.file)
     }
 
     /// Returns the length of the file, which may be more than its pages take.
@@ -108,7 +115,7 @@ impl Db {
                     Err(error) => return Some(Err(error)),
                 };
                 if pair.is_bucket {
-                    let bucket = self.bucket_in(&pair.value, pairs.page());
+                    let bucket = self.bucket_in(&pair, pairs.page());
                     return Some(bucket.map(|bucket| (pair.key, bucket)));
                 }
             }
@@ -121,12 +128,14 @@ impl Db {
     }
 
     /// The bucket that is the value of an element on `page`.
-    fn bucket_in(&self, value: &Bytes, page: u64) -> Result<Bucket<'_>, BoltError> {
+    fn bucket_in(&self, pair: &Pair, page: u64) -> Result<Bucket<'_>, BoltError> {
+        let value = &pair.value;
         let short = || self.damaged(page, "a bucket has no header");
         let root = u64_at(value, 0).ok_or_else(short)?;
         let sequence = u64_at(value, 8).ok_or_else(short)?;
         let root = if root == 0 {
-            let inline = Page::new(value.slice(BUCKET_BYTES..));
+            let start = pair.value_at.saturating_add(BUCKET_BYTES as u64);
+            let inline = Page::new(value.slice(BUCKET_BYTES..), start);
             let inline = inline.map_err(|_| self.damaged(page, "a bucket within it is damaged"))?;
             if inline.kind == Kind::Branch {
                 return Err(self.damaged(page, "a bucket within it is not a leaf"));
@@ -166,7 +175,7 @@ impl Db {
             bytes.resize(length, 0);
             self.read(&mut bytes[first..], start + page_bytes)?;
         }
-        Page::new(Bytes::from(bytes)).map_err(|reason| self.damaged(number, reason))
+        Page::new(Bytes::from(bytes), start).map_err(|reason| self.damaged(number, reason))
     }
 
     fn read(&self, buf: &mut [u8], offset: u64) -> Result<(), BoltError> {
@@ -203,7 +212,7 @@ impl<'a> Bucket<'a> {
         let mut pairs = self.pairs_from(name);
         match pairs.next().transpose()? {
             Some(pair) if pair.key == name && pair.is_bucket => {
-                Ok(Some(self.db.bucket_in(&pair.value, pairs.page())?))
+                Ok(Some(self.db.bucket_in(&pair, pairs.page())?))
             }
             _ => Ok(None),
         }

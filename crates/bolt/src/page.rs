@@ -4,6 +4,8 @@
 //! - The table of elements is within the bytes; where an element points is checked when asked.
 //! - Keys and values share the bytes of the page.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use crate::format::{
@@ -21,6 +23,8 @@ pub(crate) enum Kind {
 #[derive(Clone, Debug)]
 pub(crate) struct Page {
     bytes: Bytes,
+    /// Where in the file the bytes begin.
+    start: u64,
     pub(crate) kind: Kind,
     pub(crate) count: usize,
 }
@@ -30,14 +34,16 @@ pub(crate) struct Page {
 pub(crate) struct LeafElement {
     pub(crate) key: Bytes,
     pub(crate) value: Bytes,
+    /// Where in the file the value begins.
+    pub(crate) value_at: u64,
     pub(crate) is_bucket: bool,
 }
 
 const OUTSIDE: &str = "an element lies outside of its page";
 
 impl Page {
-    /// Takes the bytes of a page with its overflow.
-    pub(crate) fn new(bytes: Bytes) -> Result<Self, &'static str> {
+    /// Takes the bytes of a page with its overflow, which begin at an offset of the file.
+    pub(crate) fn new(bytes: Bytes, start: u64) -> Result<Self, &'static str> {
         let header = Header::read(&bytes).ok_or("it has no header")?;
         let kind = match header.flags {
             FLAG_BRANCH => Kind::Branch,
@@ -51,14 +57,14 @@ impl Page {
         if kind == Kind::Branch && count == 0 {
             return Err("it is a branch without children");
         }
-        Ok(Self { bytes, kind, count })
+        Ok(Self { bytes, start, kind, count })
     }
 
     /// The key of an element and the page of the child behind it.
     pub(crate) fn branch(&self, index: usize) -> Result<(Bytes, u64), &'static str> {
         let at = HEADER_BYTES + index * ELEMENT_BYTES;
-        let key = self.slice(at, self.word(at)?, 0, self.word(at + 4)?)?;
-        Ok((key, u64_at(&self.bytes, at + 8).ok_or(OUTSIDE)?))
+        let key = self.range(at, self.word(at)?, 0, self.word(at + 4)?)?;
+        Ok((self.bytes.slice(key), u64_at(&self.bytes, at + 8).ok_or(OUTSIDE)?))
     }
 
     /// An element of a leaf.
@@ -66,9 +72,11 @@ impl Page {
         let at = HEADER_BYTES + index * ELEMENT_BYTES;
         let (position, key_len) = (self.word(at + 4)?, self.word(at + 8)?);
         let is_bucket = self.word(at)? & ELEMENT_IS_BUCKET as usize != 0;
-        let key = self.slice(at, position, 0, key_len)?;
-        let value = self.slice(at, position, key_len, self.word(at + 12)?)?;
-        Ok(LeafElement { key, value, is_bucket })
+        let key = self.range(at, position, 0, key_len)?;
+        let value = self.range(at, position, key_len, self.word(at + 12)?)?;
+        let value_at = self.start.checked_add(value.start as u64).ok_or(OUTSIDE)?;
+        let (key, value) = (self.bytes.slice(key), self.bytes.slice(value));
+        Ok(LeafElement { key, value, value_at, is_bucket })
     }
 
     /// How many elements have keys before `key`, or also at it.
@@ -94,16 +102,16 @@ impl Page {
         usize::try_from(word).map_err(|_| OUTSIDE)
     }
 
-    /// The bytes from the sum of the three offsets on.
-    fn slice(&self, at: usize, position: usize, skip: usize, len: usize) -> Slice {
+    /// So many bytes from the sum of the three offsets on.
+    fn range(&self, at: usize, position: usize, skip: usize, len: usize) -> Part {
         let start =
             at.checked_add(position).and_then(|sum| sum.checked_add(skip)).ok_or(OUTSIDE)?;
         let end = start.checked_add(len).ok_or(OUTSIDE)?;
         if end > self.bytes.len() {
             return Err(OUTSIDE);
         }
-        Ok(self.bytes.slice(start..end))
+        Ok(start..end)
     }
 }
 
-type Slice = Result<Bytes, &'static str>;
+type Part = Result<Range<usize>, &'static str>;

@@ -20,6 +20,8 @@ pub struct Pair {
     pub key: Bytes,
     /// The value. It shares the memory of its page.
     pub value: Bytes,
+    /// Where in the file the value begins.
+    pub value_at: u64,
     /// True if the key names a bucket; the value is then the bucket's header.
     pub is_bucket: bool,
 }
@@ -106,7 +108,7 @@ impl<'a> Pairs<'a> {
     }
 
     fn accept(&mut self, element: LeafElement, number: u64) -> Result<Pair, BoltError> {
-        let LeafElement { key, value, is_bucket } = element;
+        let LeafElement { key, value, value_at, is_bucket } = element;
         if key.is_empty() || key.len() > KEY_BYTES_MAX {
             return Err(self.db.damaged(number, "a key is empty or too long"));
         }
@@ -115,7 +117,7 @@ impl<'a> Pairs<'a> {
             return Err(self.db.damaged(number, "its keys do not ascend"));
         }
         self.last = Some(key.clone());
-        Ok(Pair { key, value, is_bucket })
+        Ok(Pair { key, value, value_at, is_bucket })
     }
 
     /// Goes down to a page, at the first element that is wanted.

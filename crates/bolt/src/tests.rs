@@ -102,6 +102,10 @@ proptest! {
             for (key, value) in pairs {
                 prop_assert_eq!(bucket.get(key).unwrap().unwrap(), value);
             }
+            for pair in bucket.pairs().map(Result::unwrap) {
+                let at = usize::try_from(pair.value_at).unwrap();
+                prop_assert_eq!(&bytes[at..at + pair.value.len()], &pair.value[..]);
+            }
             let rest: Vec<_> = bucket.pairs_from(&probe).map(|pair| pair.unwrap().key).collect();
             let expected: Vec<_> = pairs.range(probe.clone()..).map(|(key, _)| key).collect();
             prop_assert_eq!(rest, expected);
@@ -166,6 +170,25 @@ fn golden() {
     root.extend([1, 0, 0, 0, 16, 0, 0, 0, 1, 0, 0, 0, 16, 0, 0, 0, b'b']);
     root.extend([2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!(head(3, root.len()), root);
+}
+
+/// bbolt keeps a small bucket within the value of its parent's element.
+#[test]
+fn a_bucket_within_a_page_knows_where_its_values_are() {
+    let mut bytes = encode(&[("b".to_owned(), [(b"k".to_vec(), b"v".to_vec())].into())].into());
+    let leaf = bytes[2 * PAGE_BYTES..][..34].to_vec();
+    let root = &mut bytes[3 * PAGE_BYTES..];
+    // The bucket has no page, and its value goes on with what that page had.
+    root[28..32].copy_from_slice(&(16 + leaf.len() as u32).to_le_bytes());
+    root[33..41].fill(0);
+    root[49..][..leaf.len()].copy_from_slice(&leaf);
+    let db = open(&bytes).unwrap();
+    let pair = db.bucket(b"b").unwrap().unwrap().pairs().next().unwrap().unwrap();
+    assert_eq!((&pair.key[..], &pair.value[..]), (&b"k"[..], &b"v"[..]));
+    assert_eq!(pair.value_at, 3 * PAGE_BYTES as u64 + 49 + 33);
+    let mut value = [0];
+    db.file().read_exact_at(&mut value, pair.value_at).unwrap();
+    assert_eq!(value, *b"v");
 }
 
 #[test]
