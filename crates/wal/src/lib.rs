@@ -65,7 +65,7 @@ mod wire;
 
 pub use entry::{decode_entry, encode_entry};
 pub use error::WalError;
-pub use open::{read, snapshots};
+pub use open::{read, read_data_of, snapshots};
 pub use spare::{Spare, SpareJob};
 pub use wal::Wal;
 pub use wire::DecodeError;

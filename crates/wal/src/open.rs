@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use quoin_raft::{HardState, Index, SnapshotMeta};
+use quoin_raft::{Entry, HardState, Index, SnapshotMeta};
 use quoin_vfs::{FileSystem, Lock, OpenMode};
 
 use crate::error::{Context, WalError};
@@ -109,7 +109,7 @@ impl Wal {
     ) -> Result<(Self, Replay), WalError> {
         check_there(&*fs, dir, from)?;
         let lock = lock_dir(&*fs, dir)?;
-        let opened = Opened::read(&*fs, dir, from, OpenMode::ReadWrite)?;
+        let opened = Opened::read(&*fs, dir, from, (OpenMode::ReadWrite, &|_| true))?;
         opened.make_durable(&*fs, dir)?;
         let Opened { segments, payload, end, replay, mark: _ } = opened;
         let mark = match MarkFile::open(&*fs, dir) {
@@ -155,8 +155,22 @@ pub fn read(
     dir: &Path,
     from: Option<&SnapshotMeta>,
 ) -> Result<Replay, WalError> {
+    read_data_of(fs, dir, from, &|_| true)
+}
+
+/// Reads a log as [`read`] does, but leaves the data of entries empty that are not wanted, so that
+/// a long log does not fill the memory.
+///
+/// # Errors
+/// As [`Wal::open`].
+pub fn read_data_of(
+    fs: &dyn FileSystem,
+    dir: &Path,
+    from: Option<&SnapshotMeta>,
+    wanted: &dyn Fn(&Entry) -> bool,
+) -> Result<Replay, WalError> {
     check_there(fs, dir, from)?;
-    Ok(Opened::read(fs, dir, from, OpenMode::Read)?.replay)
+    Ok(Opened::read(fs, dir, from, (OpenMode::Read, wanted))?.replay)
 }
 
 /// Returns the committed snapshots that are recorded in the segments of a log, oldest first, to
@@ -203,7 +217,7 @@ impl Opened {
         fs: &dyn FileSystem,
         dir: &Path,
         from: Option<&SnapshotMeta>,
-        mode: OpenMode,
+        (mode, wanted): (OpenMode, &dyn Fn(&Entry) -> bool),
     ) -> Result<Self, WalError> {
         let from = from.cloned().unwrap_or_default();
         let mark = Mark::read(fs, dir)?;
@@ -211,7 +225,7 @@ impl Opened {
         let no_segment = || WalError::NoSegment { dir: dir.to_owned(), index: from.index };
         let position = segment::position_of(&segments, from.index).ok_or_else(no_segment)?;
         let scan = Scan { fs, dir, segments: &segments[position..], mark, mode };
-        let mut replayer = Replayer::new(from.clone());
+        let mut replayer = Replayer::new(from.clone(), wanted);
         let end = scan.run(&mut |record, place| replayer.record(record, place))?;
         let payload = replayer.metadata.take().expect("the head of a segment has metadata");
         let metadata = record::decode_metadata(&payload).map_err(|error| WalError::Corrupt {

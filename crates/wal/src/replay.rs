@@ -19,9 +19,10 @@ use crate::record::{self, Kind, Record};
 use crate::{Metadata, Replay};
 
 /// What was read so far.
-#[derive(Debug)]
-pub(crate) struct Replayer {
+pub(crate) struct Replayer<'a> {
     from: SnapshotMeta,
+    /// Whose data is kept.
+    wanted: &'a dyn Fn(&Entry) -> bool,
     /// The payload as written, which is carried on byte for byte.
     pub(crate) metadata: Option<Vec<u8>>,
     hard_state: HardState,
@@ -46,12 +47,13 @@ impl Place<'_> {
     }
 }
 
-impl Replayer {
-    pub(crate) fn new(from: SnapshotMeta) -> Self {
+impl<'a> Replayer<'a> {
+    pub(crate) fn new(from: SnapshotMeta, wanted: &'a dyn Fn(&Entry) -> bool) -> Self {
         // Every log contains the empty state that it began with.
         let confirmed = from.index == Index::ZERO;
         Self {
             from,
+            wanted,
             metadata: None,
             hard_state: HardState::default(),
             entries: Vec::new(),
@@ -86,7 +88,7 @@ impl Replayer {
         Ok(())
     }
 
-    fn entry(&mut self, entry: Entry, place: Place<'_>) -> Result<(), WalError> {
+    fn entry(&mut self, mut entry: Entry, place: Place<'_>) -> Result<(), WalError> {
         if entry.index == Index::ZERO || entry.term == Term::ZERO {
             return Err(place.corrupt("an entry has no index or no term"));
         }
@@ -110,6 +112,9 @@ impl Replayer {
             });
         }
         self.entries.truncate(position as usize);
+        if !(self.wanted)(&entry) {
+            entry.data = Bytes::new();
+        }
         self.entries.push(entry);
         Ok(())
     }

@@ -200,10 +200,11 @@ impl Takeover<'_> {
         Ok(Some((path, loaded)))
     }
 
-    /// Reads the log behind a snapshot.
+    /// Reads the log behind a snapshot. Of its entries only those that concern members have data.
     fn start(&self, meta: SnapshotMeta) -> Result<Start, TakeoverError> {
         let from = (meta.index > Index::ZERO).then_some(&meta);
-        let replay = quoin_wal::read(self.fs, &self.dir.wal(), from)?;
+        let wanted = |entry: &Entry| data_of(entry).is_ok_and(MembershipReplay::concerns);
+        let replay = quoin_wal::read_data_of(self.fs, &self.dir.wal(), from, &wanted)?;
         Ok(Start { meta, entries: replay.entries })
     }
 

@@ -23,6 +23,15 @@ impl MembershipReplay {
         Self { membership }
     }
 
+    /// Whether an entry does something to members, or cannot be understood. [`Self::apply`] does
+    /// nothing with others.
+    pub fn concerns(entry: EntryData<'_>) -> bool {
+        match entry {
+            EntryData::Normal(entry) => !entry.is_empty() && Store::concerns_membership(entry),
+            EntryData::ConfChange(_) => true,
+        }
+    }
+
     /// Applies what an entry does to the members.
     pub fn apply(&mut self, index: u64, entry: EntryData<'_>) -> Result<(), Fatal> {
         match entry {

@@ -87,6 +87,11 @@ impl Store {
         }
     }
 
+    /// Whether an entry changes what is known of members, or cannot be understood.
+    pub(crate) fn concerns_membership(entry: &Bytes) -> bool {
+        !matches!(read_membership(entry), Ok(None))
+    }
+
     /// Refuses what the alarms that are raised do not let through.
     fn admit(&self, request: &Request) -> Result<(), Error> {
         let corrupt = self.alarms.corrupt();

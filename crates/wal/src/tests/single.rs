@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use quoin_raft::Index;
+use bytes::Bytes;
+use quoin_raft::{Entry, Index};
 use quoin_vfs::{CrashMode, Fault, FaultFs, FileSystem, OpKind, OpenMode};
 
 use super::{METADATA, create, dir, entry, handle, new_fs, open, options, snapshot, state};
@@ -335,6 +336,24 @@ fn large_entries_are_written_and_larger_ones_refused() {
     wal.sync().unwrap();
     drop(wal);
     assert_eq!(open(&fs, None).unwrap().1.entries, [large, entry(2, 1, 1)]);
+}
+
+/// All data of a long log filled the memory of a start that looked for members in it.
+#[test]
+fn data_that_is_not_wanted_is_not_kept() {
+    let fs = new_fs();
+    let mut wal = create(&fs);
+    let entries: Vec<_> = (1..=20).map(|index| entry(index, 1, 900)).collect();
+    wal.append(None, &entries).unwrap();
+    wal.sync().unwrap();
+    let wanted = |entry: &Entry| entry.index.0 % 5 == 0;
+    let found = crate::read_data_of(&fs, dir(), None, &wanted).unwrap().entries;
+    let bytes: usize = found.iter().map(|entry| entry.data.len()).sum();
+    assert_eq!((found.len(), bytes), (20, 4 * 900));
+    for (found, entry) in found.iter().zip(entries) {
+        let data = if wanted(&entry) { entry.data.clone() } else { Bytes::new() };
+        assert_eq!(*found, Entry { data, ..entry });
+    }
 }
 
 #[test]
