@@ -45,20 +45,20 @@ pub fn database(data: &[u8]) {
     let Ok(import) = DbImport::read(&fs, Path::new(NAME)) else { return };
     let term = import.term().unwrap_or(1);
     let mut loaded = import.into_loaded(term);
-    let state = State::of(&loaded.store.view()).expect("all of it is in memory");
+    let state = State::of(&loaded.store.view()).expect("all of it was just read");
     let checkpoint = loaded.store.checkpoint(loaded.conf.clone());
     // The writer refuses what bbolt would.
     let Some(bytes) = exported(&checkpoint) else { return };
     let fs = with_files(Path::new(""), [(NAME, &bytes[..])]);
     let again = DbImport::read(&fs, Path::new(NAME)).expect("it was just written");
     let again = again.into_loaded(term);
-    assert_eq!(State::of(&again.store.view()).expect("all of it is in memory"), state);
+    assert_eq!(State::of(&again.store.view()).expect("all of it was just read"), state);
 }
 
 /// A state as etcd's database; none if the writer refuses it.
 pub(crate) fn exported(checkpoint: &Checkpoint) -> Option<Vec<u8>> {
     let chunks: Result<Vec<Bytes>, _> = DbExport::collect(checkpoint.export().ok()?);
-    Some(chunks.expect("all of it is in memory").concat())
+    Some(chunks.expect("all of it can be read").concat())
 }
 
 /// The file that an input describes. If the first byte is odd, the checksums of the two meta pages

@@ -25,10 +25,14 @@
 //! index; a restored backup may have those of the cluster that it came from. Before 3.6 what
 //! counts is the [`SnapFile`] beside the database and the log after it ([`MembershipReplay`]).
 //!
+//! An import reads and checks all rows, but keeps only where the records are: they stay in the file
+//! until a checkpoint copies them.
+//!
 //! Not here: the file format (`bolt`), which files a data-dir has, the log.
 
 mod export;
 mod import;
+mod keys;
 mod receive;
 mod replay;
 mod rows;

@@ -83,7 +83,6 @@ mod rows;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub(crate) use decode::{Row, build_index};
 pub use encode::CheckpointStream;
 pub use files::ReceivedCheckpoint;
 pub(crate) use job::is_mostly_dead;

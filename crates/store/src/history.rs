@@ -10,6 +10,9 @@
 //! so the memory that the history takes follows the records that are left and not the revisions
 //! there ever were.
 //!
+//! While etcd's database is taken over, chunks have their places in that file (see `segment`), until
+//! the first checkpoint copies the records.
+//!
 //! In reading order: `link` (a chunk), `segment` (a file of records), `cold` (where the records of
 //! a chunk are), `packed` (the bytes of a hot one), `gather` (chunks of places in any order), `walk` (reading, many at a time), `sweep` (giving back memory), `place` (taking over what a
 //! background job put into files, and letting go of bytes beyond the budget).

@@ -73,11 +73,17 @@ pub(crate) fn key(record: &Bytes) -> Option<Bytes> {
     Reader { record, at: 0 }.bytes(KEY)
 }
 
+/// Whether a change at a main revision can have this record, which decodes to `pair`: a deletion
+/// has the key only.
+pub(crate) fn is_of(record: &Bytes, pair: &KeyValue, main: i64, tombstone: bool) -> bool {
+    if tombstone { *record == encode_tombstone(&pair.key) } else { is_put_at(record, pair, main) }
+}
+
 /// Whether a put can have this record at a main revision; there must be a next version. An empty
 /// record can be anywhere: the offline tool of etcd writes one where it moves the revision of a
 /// restored store to, and hashes cover it. An empty key is no client's, as no server lets it
 /// through; but apply would carry it out, and so it can be stored.
-pub(crate) fn is_put_at(record: &Bytes, pair: &KeyValue, main: i64) -> bool {
+fn is_put_at(record: &Bytes, pair: &KeyValue, main: i64) -> bool {
     let fits = pair.mod_revision == main
         && (1..=main).contains(&pair.create_revision)
         && (1..i64::MAX).contains(&pair.version);

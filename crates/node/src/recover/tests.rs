@@ -9,7 +9,7 @@ use quoin_api::etcdserverpb::{InternalRaftRequest, PutRequest};
 use quoin_api::membershippb::ClusterVersionSetRequest;
 use quoin_raft::{ConfState, Entry, EntryKind, HardState, Index, NodeId, SnapshotMeta, Term};
 use quoin_store::{Checkpoint, EntryData, Member, SnapFile, Store, View};
-use quoin_vfs::{CrashMode, FileSystem, MemFs};
+use quoin_vfs::{CrashMode, FileSystem, MemFs, OpenMode};
 use quoin_wal::{Metadata, Options, Wal};
 
 use super::import::import;
@@ -42,6 +42,11 @@ fn member(id: u64) -> Member {
 
 /// Two members, a cluster version or not, and puts.
 pub(crate) fn entries(version: Option<&str>, puts: u64) -> Vec<Entry> {
+    entries_of(version, puts, 0)
+}
+
+/// The same with values of at least so many bytes.
+fn entries_of(version: Option<&str>, puts: u64, value_bytes: usize) -> Vec<Entry> {
     let mut payloads = vec![
         (EntryKind::ConfChange, addition(&member(1))),
         (EntryKind::ConfChange, addition(&member(2))),
@@ -55,7 +60,8 @@ pub(crate) fn entries(version: Option<&str>, puts: u64) -> Vec<Entry> {
     }
     for n in 0..puts {
         let key = Bytes::from(format!("k{}", n % 5));
-        let put = Some(PutRequest { key, value: Bytes::from(n.to_string()), ..Default::default() });
+        let value = Bytes::from(format!("{n:0value_bytes$}"));
+        let put = Some(PutRequest { key, value, ..Default::default() });
         request(InternalRaftRequest { put, ..Default::default() });
     }
     let entry = |(index, (kind, data))| Entry { kind, term: TERM, index: Index(index), data };
@@ -228,19 +234,67 @@ fn what_does_not_fit_together_is_refused() {
     assert!(fs.list(&dir().store()).unwrap().is_empty(), "nothing was written");
 }
 
+/// A page that is wrong may come after many that are right. Values have no checksum in bbolt, so
+/// where a page goes on nothing is found out.
+#[test]
+fn a_damaged_database_leaves_nothing_that_counts() {
+    const PAGE: usize = 4096;
+    let entries = entries_of(Some("3.7.0"), 20, 5000);
+    let expected = store_at(&entries, 15);
+    let prepared = prepared(&entries, &expected);
+    let file = prepared.open(&database(), OpenMode::Read).unwrap();
+    let mut right = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
+    file.read_exact_at(&mut right, 0).unwrap();
+    let mut refused = 0;
+    for page in 2..right.len() / PAGE {
+        let mut flipped = right.clone();
+        flipped[page * PAGE] ^= 1;
+        for (wrong, what) in
+            [(&flipped[..], "is damaged at page"), (&right[..page * PAGE], "is cut off")]
+        {
+            let fs: Arc<dyn FileSystem> = Arc::new(prepared.crash(CrashMode::KeepAll));
+            write(fs.as_ref(), &database(), wrong);
+            let Err(error) = import(&fs, &dir()) else { continue };
+            let expected_text = format!("\"/d/member/snap/db\" {what}");
+            assert!(error.to_string().starts_with(&expected_text), "{error}");
+            assert!(fs.list(&dir().store()).unwrap().is_empty(), "page {page} left something");
+            write(fs.as_ref(), &database(), &right);
+            check_taken_over(&fs, &expected);
+            refused += 1;
+        }
+    }
+    assert!(refused > right.len() / PAGE, "{refused} files were refused");
+}
+
 /// Wherever the first start is cut off, the next one finds either the database or the checkpoint.
 #[test]
 fn a_takeover_that_is_cut_off_is_made_again() {
-    let entries = entries(Some("3.7.0"), 20);
-    let expected = store_at(&entries, 15);
-    let prepared = MemFs::new();
-    let shared: Arc<dyn FileSystem> = Arc::new(prepared.clone());
+    check_cut_off(0, 5);
+}
+
+/// Here the values alone are many writes of the copy.
+#[test]
+fn a_takeover_of_large_values_that_is_cut_off_is_made_again() {
+    check_cut_off(60_000, 12);
+}
+
+/// A log and a database that no crash takes away.
+fn prepared(entries: &[Entry], database_of: &Store) -> MemFs {
+    let fs = MemFs::new();
+    let shared: Arc<dyn FileSystem> = Arc::new(fs.clone());
     for path in [dir().snap(), dir().store()] {
         shared.create_dir_all(&path).unwrap();
         path.ancestors().for_each(|path| shared.sync_dir(path).unwrap());
     }
-    write_log(&shared, &entries, 20);
-    write_database(shared.as_ref(), &database(), &expected);
+    write_log(&shared, entries, 20);
+    write_database(shared.as_ref(), &database(), database_of);
+    fs
+}
+
+fn check_cut_off(value_bytes: usize, cuts_min: u64) {
+    let entries = entries_of(Some("3.7.0"), 20, value_bytes);
+    let expected = store_at(&entries, 15);
+    let prepared = prepared(&entries, &expected);
     for cut in 1.. {
         let fs = prepared.crash(CrashMode::KeepAll);
         fs.stop_after(cut);
@@ -252,8 +306,11 @@ fn a_takeover_that_is_cut_off_is_made_again() {
             assert!(again.is_some() || !after.list(&dir().store()).unwrap().is_empty());
             let loaded = Checkpoint::load_newest(after.as_ref(), &dir().store()).unwrap().unwrap();
             check_same(&loaded.store.view(), &expected.view());
+            let names = after.list(&dir().store()).unwrap();
+            assert_eq!(names.len(), 1 + loaded.store.segments().files, "cut at {cut}: {names:?}");
         }
         if done {
+            assert!(cut >= cuts_min, "the takeover takes {cut} operations");
             return;
         }
     }

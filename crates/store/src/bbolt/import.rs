@@ -9,6 +9,7 @@ use quoin_api::leasepb;
 use quoin_bolt::{BoltError, Bucket, Db, Pair};
 use quoin_vfs::FileSystem;
 
+use super::keys::{Keys, read_row_key};
 use super::rows::{ConfStateRow, DowngradeRow};
 use super::{
     ALARM, AUTH, AUTH_ENABLED, AUTH_ROLES, AUTH_USERS, CLUSTER, CLUSTER_VERSION, CONF_STATE,
@@ -16,20 +17,14 @@ use super::{
     SCHEDULED_COMPACT, STORAGE_VERSION, TERM,
 };
 use crate::alarm::Alarms;
-use crate::checkpoint::{ConfState, Loaded, Row, build_index};
-use crate::history::History;
-use crate::index::Change;
+use crate::checkpoint::{ConfState, Loaded};
 use crate::kv::{FIRST_REVISION, Kv, NEVER_COMPACTED};
 use crate::lease::Leases;
 use crate::membership::{ClusterVersion, Downgrade, Membership, read_member};
-use crate::record;
-use crate::revision::Revision;
 use crate::store::Store;
 
 /// The newest minor version of etcd 3 whose files are understood.
 const NEWEST_MINOR: u64 = 7;
-/// Records that are looked at in one step of a compaction.
-const COLLECT_STEP: usize = 4096;
 
 /// A database file cannot be taken over.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +52,8 @@ pub enum ImportError {
     },
 }
 
-/// A database file that was read.
+/// A database file that was read. Its records are still there and not in memory: the file must
+/// not change until a checkpoint of the store was written, or the store is no longer used.
 pub struct DbImport {
     kv: Kv,
     leases: Leases,
@@ -270,40 +266,13 @@ impl<'a> Source<'a> {
     }
 
     fn keys(self, meta: &Meta, leases: &mut Leases) -> Result<Kv, ImportError> {
-        let mut history = History::default();
-        let mut rows = Vec::new();
-        let mut newest = FIRST_REVISION;
-        let mut last = Revision::default();
-        for pair in self.rows(KEY)? {
-            let Pair { key, value, .. } = pair?;
-            let change = read_row_key(&key).ok_or_else(|| self.bad(KEY, "not a revision"))?;
-            // A page is freed as a whole, so a record that shared it would keep all of it.
-            let bytes = Bytes::copy_from_slice(&value);
-            let decoded = record::decode(&bytes);
-            let pair = decoded.ok_or_else(|| self.bad(KEY, "a record that is not canonical"))?;
-            let Change { revision, tombstone } = change;
-            let is_bare = bytes == record::encode_tombstone(&pair.key);
-            let is_put = record::is_put_at(&bytes, &pair, revision.main);
-            if !(if tombstone { is_bare } else { is_put }) {
-                return Err(self.bad(KEY, "a record that cannot be of its revision"));
-            }
-            if revision <= last || revision.main == 0 {
-                return Err(self.bad(KEY, "a record out of order"));
-            }
-            last = revision;
-            newest = newest.max(revision.main);
-            let (created, version, lease) = (pair.create_revision, pair.version, pair.lease);
-            rows.push(Row { key: pair.key, change, created, version, lease });
-            history.append(revision, tombstone, bytes);
+        let mut keys = Keys::of(self.db);
+        for row in self.rows(KEY)? {
+            keys.push(&row?).map_err(|reason| self.bad(KEY, reason))?;
         }
-        let revision = newest.max(meta.compacted);
-        let mut kv = Kv::restored(build_index(rows, leases), history, revision, NEVER_COMPACTED);
-        if meta.compacted >= 0 {
-            kv.compact(meta.compacted).expect("the newest revision is not before it");
-            // What a compaction that was cut off has left.
-            while kv.collect(COLLECT_STEP).expect("all records are in memory") {}
-        }
-        Ok(kv)
+        let newest = FIRST_REVISION.max(keys.last().main);
+        let (index, history) = keys.finish(meta.compacted, leases);
+        Ok(Kv::restored(index, history, newest.max(meta.compacted), meta.compacted))
     }
 
     fn alarms(self) -> Result<Alarms, ImportError> {
@@ -339,23 +308,6 @@ impl<'a> Source<'a> {
         }
         Ok(membership)
     }
-}
-
-/// Reads the key of a record; see [`Revision::row_key`].
-fn read_row_key(key: &[u8]) -> Option<Change> {
-    let tombstone = match key.len() {
-        17 => false,
-        18 if key[17] == b't' => true,
-        _ => return None,
-    };
-    let main = i64::from_be_bytes(*key.first_chunk()?);
-    let sub = u64::from_be_bytes(*key.get(9..)?.first_chunk()?);
-    // There must be a next one.
-    if key[8] != b'_' || !(0..i64::MAX).contains(&main) {
-        return None;
-    }
-    let revision = Revision { main, sub: u32::try_from(sub).ok()? };
-    Some(Change { revision, tombstone })
 }
 
 /// Reads an ID in hexadecimal.

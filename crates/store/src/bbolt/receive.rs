@@ -10,7 +10,7 @@ use quoin_vfs::{File, FileSystem};
 
 use super::import::{DbImport, ImportError};
 use super::v2;
-use crate::checkpoint::{CheckpointError, ConfState, Loaded};
+use crate::checkpoint::{Checkpoint, CheckpointError, ConfState, Loaded};
 
 /// The name under which bytes from another member arrive.
 const RECEIVED: &str = "database-received.tmp";
@@ -121,6 +121,7 @@ fn take(
         import.into_loaded_with(*term, membership)
     };
     let written = loaded.store.checkpoint(conf.clone()).write(fs, dir)?;
-    loaded.store.placed(written);
-    Ok(Loaded { conf: conf.clone(), ..loaded })
+    // This store reads the database, which is about to go.
+    drop(loaded);
+    Ok(Checkpoint::load(fs, dir, written.id)?)
 }

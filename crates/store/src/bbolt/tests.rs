@@ -23,6 +23,8 @@ use crate::{
     Store,
 };
 
+mod large;
+
 type Rows = BTreeMap<(String, Vec<u8>), Vec<u8>>;
 
 fn path() -> &'static Path {

@@ -99,12 +99,12 @@ fn leases(content: &mut Content) -> Result<Leases, CheckpointError> {
 }
 
 /// What the index must know of a record.
-pub(crate) struct Row {
-    pub(crate) key: Bytes,
-    pub(crate) change: Change,
-    pub(crate) created: i64,
-    pub(crate) version: i64,
-    pub(crate) lease: i64,
+struct Row {
+    key: Bytes,
+    change: Change,
+    created: i64,
+    version: i64,
+    lease: i64,
 }
 
 fn records(content: &mut Content, newest: i64) -> Result<(History, Vec<Row>), CheckpointError> {
@@ -127,10 +127,7 @@ fn records(content: &mut Content, newest: i64) -> Result<(History, Vec<Row>), Ch
         let Some(pair) = record::decode(&bytes) else {
             return Err(content.damaged("a record that is not canonical"));
         };
-        let is_bare = bytes == record::encode_tombstone(&pair.key);
-        let is_put = record::is_put_at(&bytes, &pair, revision.main);
-        let fits = if tombstone { is_bare } else { is_put };
-        if !fits {
+        if !record::is_of(&bytes, &pair, revision.main, tombstone) {
             return Err(content.damaged("a record of another revision"));
         }
         let (created, version, lease) = (pair.create_revision, pair.version, pair.lease);
@@ -141,7 +138,7 @@ fn records(content: &mut Content, newest: i64) -> Result<(History, Vec<Row>), Ch
 }
 
 /// Builds the index from the records in the order of the history.
-pub(crate) fn build_index(mut rows: Vec<Row>, leases: &mut Leases) -> Index {
+fn build_index(mut rows: Vec<Row>, leases: &mut Leases) -> Index {
     rows.sort_by(|left, right| left.key.cmp(&right.key));
     let mut builder = Builder::new();
     for changes in rows.chunk_by(|left, right| left.key == right.key) {

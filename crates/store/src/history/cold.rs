@@ -184,7 +184,12 @@ impl Place<'_> {
         Record { revision: self.revision, tombstone: self.tombstone, bytes }
     }
 
-    /// Bytes that the record takes in its file.
+    /// Where in its file the record begins and ends.
+    pub(crate) fn span(&self) -> (u64, u64) {
+        self.segment.span(self.offset, self.length)
+    }
+
+    /// Bytes that the record takes in its segment.
     pub(crate) fn stored_bytes(&self) -> u64 {
         u64::from(self.length) + RECORD_HEAD_BYTES as u64
     }
@@ -203,7 +208,7 @@ impl ColdBuilder {
         self.columns.push(place);
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.mains.len()
     }
 

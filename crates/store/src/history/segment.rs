@@ -28,11 +28,17 @@
 //! | 4 | sub revision |
 //! | n | bytes; see [`crate::record`] |
 //!
+//! A part of a database that is being taken over stands in for a segment until a checkpoint has
+//! copied its records. There the bytes of a record are alone, and instead of a checksum it must
+//! still be what the database was taken for: a canonical record of its revision. No checkpoint
+//! names such a part.
+//!
 //! Not here: which records are needed, and when they are written.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use quoin_vfs::{File, FileSystem, OpenMode};
@@ -55,13 +61,25 @@ const FOOT_BYTES: usize = 24;
 pub(crate) const RECORD_HEAD_BYTES: usize = 20;
 /// What the length of a deletion has.
 const TOMBSTONE: u32 = 1 << 31;
+/// The number of all parts of a database. No segment has it, as there would be no next one.
+pub(crate) const DATABASE: u64 = u64::MAX;
 
 /// A segment that is open. It can be read as long as anybody holds it, also after its file was
 /// removed.
 pub(crate) struct Segment {
     number: u64,
     path: PathBuf,
-    file: Box<dyn File>,
+    file: Arc<dyn File>,
+    form: Form,
+}
+
+/// What the file is.
+#[derive(Clone, Copy)]
+enum Form {
+    /// A segment as this module describes it.
+    Own,
+    /// A database in bbolt's format, in which offsets count from here.
+    Database { start: u64 },
 }
 
 impl fmt::Debug for Segment {
@@ -83,6 +101,16 @@ pub(crate) fn parse(name: &str) -> Option<u64> {
 }
 
 impl Segment {
+    fn own(number: u64, path: PathBuf, file: Box<dyn File>) -> Self {
+        Self { number, path, file: Arc::from(file), form: Form::Own }
+    }
+
+    /// The part of a database file from an offset on.
+    pub(crate) fn of_database(path: &Path, file: Arc<dyn File>, start: u64) -> Self {
+        let form = Form::Database { start };
+        Self { number: DATABASE, path: path.to_owned(), file, form }
+    }
+
     /// Opens a segment. It must have the length and the checksum that its checkpoint tells; its
     /// records are not read.
     pub(crate) fn open(
@@ -95,7 +123,7 @@ impl Segment {
         let io = |source| CheckpointError::Io { path: path.clone(), source };
         let file = fs.open(&path, OpenMode::Read).map_err(io)?;
         let found = file.len().map_err(io)?;
-        let segment = Self { number, path: path.clone(), file };
+        let segment = Self::own(number, path.clone(), file);
         if found != length || length < (HEAD_BYTES + FOOT_BYTES) as u64 {
             return Err(segment.damaged(found, "the file has another length than it should"));
         }
@@ -115,7 +143,16 @@ impl Segment {
         self.number
     }
 
-    /// Reads from one offset to another.
+    /// Where in the file a record of some length begins and ends, with what is before its bytes.
+    pub(crate) fn span(&self, offset: u32, length: u32) -> (u64, u64) {
+        let (begin, head) = match self.form {
+            Form::Own => (u64::from(offset), RECORD_HEAD_BYTES as u64),
+            Form::Database { start } => (start.saturating_add(offset.into()), 0),
+        };
+        (begin, begin.saturating_add(head).saturating_add(length.into()))
+    }
+
+    /// Reads from one offset of the file to another.
     pub(crate) fn read(&self, begin: u64, end: u64) -> Result<Bytes, CheckpointError> {
         let length = usize::try_from(end.saturating_sub(begin)).unwrap_or(usize::MAX);
         let mut bytes = vec![0; length];
@@ -141,15 +178,24 @@ pub(crate) fn has_room(segment_length: u64, offset: u32, length: u32) -> bool {
 
 /// Checks what was read from a place, and returns the bytes of the record as a part of it.
 pub(crate) fn check_record(place: &Place<'_>, stored: &Bytes) -> Result<Bytes, CheckpointError> {
-    let head: [u8; RECORD_HEAD_BYTES] =
-        *stored.first_chunk().expect("as much was read as the record takes");
-    let bytes = stored.slice(RECORD_HEAD_BYTES..);
-    let at = (place.segment.number, u64::from(place.offset));
-    let fits = head == record_head(at, (place.revision, place.tombstone), &bytes);
-    if !fits || record::decode(&bytes).is_none() {
-        return Err(place.segment.damaged(at.1, "not the record that should be here"));
-    }
-    Ok(bytes)
+    let Place { segment, offset, revision, tombstone, .. } = *place;
+    let (bytes, fits) = match segment.form {
+        Form::Own => {
+            let head: [u8; RECORD_HEAD_BYTES] =
+                *stored.first_chunk().expect("as much was read as the record takes");
+            let bytes = stored.slice(RECORD_HEAD_BYTES..);
+            let at = (segment.number, u64::from(offset));
+            let fits = head == record_head(at, (revision, tombstone), &bytes);
+            let fits = fits && record::decode(&bytes).is_some();
+            (bytes, fits)
+        }
+        Form::Database { .. } => {
+            let fits = |pair| record::is_of(stored, &pair, revision.main, tombstone);
+            (stored.clone(), record::decode(stored).is_some_and(fits))
+        }
+    };
+    let (begin, _) = segment.span(offset, place.length);
+    if fits { Ok(bytes) } else { Err(segment.damaged(begin, "not the record that should be here")) }
 }
 
 fn head(number: u64) -> [u8; HEAD_BYTES] {

@@ -52,6 +52,11 @@ impl History {
         }
     }
 
+    /// Does so to all chunks.
+    pub(crate) fn sweep_all(&mut self) {
+        (0..self.view.links.len()).rev().for_each(|at| self.sweep(at));
+    }
+
     /// Whether two neighbours become one chunk: a small one, also in bytes if they are in memory.
     fn is_joined(&self, before: usize, at: usize) -> bool {
         let count = |at: usize| self.view.filled(at) - self.dead[at].count;

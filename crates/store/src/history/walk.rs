@@ -6,7 +6,7 @@ use std::vec;
 use bytes::Bytes;
 
 use super::link::Found;
-use super::segment::{self, RECORD_HEAD_BYTES};
+use super::segment;
 use super::{CHUNK_SLOTS, HistoryView, Place, Record};
 use crate::checkpoint::CheckpointError;
 use crate::revision::Revision;
@@ -137,16 +137,17 @@ impl Iterator for Walk<'_> {
 /// is checked.
 pub(crate) fn read_places(places: &[Place<'_>]) -> Result<Vec<Bytes>, CheckpointError> {
     let mut order: Vec<usize> = (0..places.len()).collect();
-    order.sort_unstable_by_key(|&at| (places[at].segment.number(), places[at].offset));
+    order.sort_unstable_by_key(|&at| (places[at].segment.number(), places[at].span()));
     let mut found = vec![Bytes::new(); places.len()];
     let mut rest = &order[..];
     while let Some((&first, _)) = rest.split_first() {
-        let begin = u64::from(places[first].offset);
-        let (mut end, mut count) = (end_of(&places[first]), 1);
+        let (begin, mut end) = places[first].span();
+        let mut count = 1;
         for &next in &rest[1..] {
-            let (place, next_end) = (&places[next], end_of(&places[next]).max(end));
-            let joins = Arc::ptr_eq(place.segment, places[first].segment)
-                && u64::from(place.offset) <= end + GAP_BYTES
+            let (next_begin, next_end) = places[next].span();
+            let next_end = next_end.max(end);
+            let joins = Arc::ptr_eq(places[next].segment, places[first].segment)
+                && next_begin <= end + GAP_BYTES
                 && next_end - begin <= RUN_BYTES;
             if !joins {
                 break;
@@ -156,16 +157,13 @@ pub(crate) fn read_places(places: &[Place<'_>]) -> Result<Vec<Bytes>, Checkpoint
         let (run, later) = rest.split_at(count);
         let bytes = places[first].segment.read(begin, end)?;
         for &at in run {
-            let start = usize::try_from(u64::from(places[at].offset) - begin);
-            let start = start.expect("a run is short or one record");
-            let stored = bytes.slice(start..start + RECORD_HEAD_BYTES + places[at].length as usize);
+            let within =
+                |at: u64| usize::try_from(at - begin).expect("a run is short or one record");
+            let (start, stop) = places[at].span();
+            let stored = bytes.slice(within(start)..within(stop));
             found[at] = segment::check_record(&places[at], &stored)?;
         }
         rest = later;
     }
     Ok(found)
-}
-
-fn end_of(place: &Place<'_>) -> u64 {
-    u64::from(place.offset) + RECORD_HEAD_BYTES as u64 + u64::from(place.length)
 }

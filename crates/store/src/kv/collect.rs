@@ -5,6 +5,8 @@
 //! key to trim. The walk begins at the older compacted revision itself, because deletions exactly
 //! there were kept.
 
+use bytes::Bytes;
+
 use super::Kv;
 use crate::checkpoint::CheckpointError;
 use crate::record;
@@ -43,11 +45,12 @@ impl Kv {
                 rest = Some(Garbage { next: record.revision, target });
                 break;
             }
-            visits.push(record);
-        }
-        for record in visits {
             let key = record::key(&record.bytes).expect("stored records are canonical");
-            self.visit(record.revision, &key, target);
+            // A part of the record would keep all of it, or all that was read with it.
+            visits.push((record.revision, Bytes::copy_from_slice(&key)));
+        }
+        for (revision, key) in visits {
+            self.visit(revision, &key, target);
         }
         self.garbage = rest;
         Ok(self.garbage.is_some())

@@ -37,7 +37,7 @@ impl SegmentWriter {
         let path = path(dir, number);
         let created = fs.create(&path);
         let file = created.map_err(|source| CheckpointError::Io { path: path.clone(), source })?;
-        let segment = Arc::new(Segment { number, path, file });
+        let segment = Arc::new(Segment::own(number, path, file));
         let buffer = head(number).to_vec();
         Ok(Self { segment, buffer, written: 0, unsynced: 0, checksum: 0, count: 0 })
     }
