@@ -1,6 +1,6 @@
-//! Writing a checkpoint: first the records that are in no file yet, those of segments that are mostly
-//! dead, and those of a database that is being taken over, go into new segments; then the index is
-//! written, and gets its name; then what nothing names any more goes.
+//! Writing a checkpoint: first the records that are in no file yet, those of segments that are
+//! mostly dead, and those of a database that is being taken over, go into new segments; then the
+//! index is written, and gets its name; then what nothing names any more goes.
 //!
 //! Until the index has its name, the older checkpoint and its segments are untouched. A job that
 //! fails before leaves files that nothing names, and tries to remove them. One job at a time has the
@@ -136,9 +136,9 @@ impl Job<'_> {
         Ok((HistoryView::of(links), moved))
     }
 
-    /// The segments to rewrite: a database that is being taken over; those whose file was removed, because a state of the leader was
-    /// written that the store did not take; those with the least that is needed; and short ones if
-    /// there are many.
+    /// The segments to rewrite: a database that is being taken over; those whose file was removed,
+    /// because a state of the leader was written that the store did not take; those with the least
+    /// that is needed; and short ones if there are many.
     fn victims(&self) -> BTreeSet<u64> {
         let mut mostly_dead: Vec<_> =
             self.files.listed.iter().filter(|(_, listed)| is_mostly_dead(listed)).collect();
