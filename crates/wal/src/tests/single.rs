@@ -346,7 +346,7 @@ fn data_that_is_not_wanted_is_not_kept() {
     let entries: Vec<_> = (1..=20).map(|index| entry(index, 1, 900)).collect();
     wal.append(None, &entries).unwrap();
     wal.sync().unwrap();
-    let wanted = |entry: &Entry| entry.index.0 % 5 == 0;
+    let wanted = |entry: &Entry| entry.index.0.is_multiple_of(5);
     let found = crate::read_data_of(&fs, dir(), None, &wanted).unwrap().entries;
     let bytes: usize = found.iter().map(|entry| entry.data.len()).sum();
     assert_eq!((found.len(), bytes), (20, 4 * 900));
