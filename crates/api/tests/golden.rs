@@ -67,7 +67,7 @@ fn internal_raft_request_reads_the_v2_field() {
         ..Request::default()
     };
     let wrapped = InternalRaftRequest { v2: Some(request), ..InternalRaftRequest::default() };
-    check(&wrapped, b"\x12\x0f\x08\x09\x12\x03PUT\x1a\x04/1/a\x40\x00");
+    check_decode(&wrapped, b"\x12\x0f\x08\x09\x12\x03PUT\x1a\x04/1/a\x40\x00");
 }
 
 /// A v2 client may store any bytes. If the value were text, a log with such an entry would not
@@ -83,7 +83,7 @@ fn v2_request_of_etcd_3_5_holds_any_bytes() {
         val: Bytes::from_static(b"\xff\xfe"),
         ..Request::default()
     };
-    check_decode(&request, bytes);
+    check(&request, bytes);
     assert_eq!(request.prev_exist, None);
 }
 

@@ -2,40 +2,40 @@
 /// One request of the v2 API, as logs up to etcd 3.5 hold it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Request {
-    #[prost(uint64, tag = "1")]
+    #[prost(uint64, required, tag = "1")]
     pub id: u64,
-    #[prost(string, tag = "2")]
+    #[prost(string, required, tag = "2")]
     pub method: ::prost::alloc::string::String,
-    #[prost(bytes = "bytes", tag = "3")]
+    #[prost(bytes = "bytes", required, tag = "3")]
     pub path: ::prost::bytes::Bytes,
-    #[prost(bytes = "bytes", tag = "4")]
+    #[prost(bytes = "bytes", required, tag = "4")]
     pub val: ::prost::bytes::Bytes,
-    #[prost(bool, tag = "5")]
+    #[prost(bool, required, tag = "5")]
     pub dir: bool,
-    #[prost(bytes = "bytes", tag = "6")]
+    #[prost(bytes = "bytes", required, tag = "6")]
     pub prev_value: ::prost::bytes::Bytes,
-    #[prost(uint64, tag = "7")]
+    #[prost(uint64, required, tag = "7")]
     pub prev_index: u64,
     /// Absent when the client set no condition on existence.
     #[prost(bool, optional, tag = "8")]
     pub prev_exist: ::core::option::Option<bool>,
     /// Nanoseconds since the Unix epoch, or 0.
-    #[prost(int64, tag = "9")]
+    #[prost(int64, required, tag = "9")]
     pub expiration: i64,
-    #[prost(bool, tag = "10")]
+    #[prost(bool, required, tag = "10")]
     pub wait: bool,
-    #[prost(uint64, tag = "11")]
+    #[prost(uint64, required, tag = "11")]
     pub since: u64,
-    #[prost(bool, tag = "12")]
+    #[prost(bool, required, tag = "12")]
     pub recursive: bool,
-    #[prost(bool, tag = "13")]
+    #[prost(bool, required, tag = "13")]
     pub sorted: bool,
-    #[prost(bool, tag = "14")]
+    #[prost(bool, required, tag = "14")]
     pub quorum: bool,
     /// Nanoseconds since the Unix epoch at the leader.
-    #[prost(int64, tag = "15")]
+    #[prost(int64, required, tag = "15")]
     pub time: i64,
-    #[prost(bool, tag = "16")]
+    #[prost(bool, required, tag = "16")]
     pub stream: bool,
     #[prost(bool, optional, tag = "17")]
     pub refresh: ::core::option::Option<bool>,
@@ -43,9 +43,9 @@ pub struct Request {
 /// Whose log this is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Metadata {
-    #[prost(uint64, tag = "1")]
+    #[prost(uint64, required, tag = "1")]
     pub node_id: u64,
-    #[prost(uint64, tag = "2")]
+    #[prost(uint64, required, tag = "2")]
     pub cluster_id: u64,
 }
 /// Who answered, and at which revision.
