@@ -11,6 +11,7 @@
 
 use bytes::Bytes;
 
+use crate::notice::{Notice, Poll, VoteAnswer};
 use crate::progress::Progress;
 use crate::quorum::{self, VoteResult};
 use crate::raft::Raft;
@@ -69,13 +70,15 @@ impl Raft {
         }
         self.election_elapsed = 0;
         self.transferee = to;
-        self.hand_over_if_caught_up(to);
+        self.notice(Notice::TransferStarted { to, term: self.term });
+        self.hand_over_if_caught_up(to, true);
     }
 
     /// Tells the transferee to campaign as soon as it holds everything this leader holds.
-    pub(crate) fn hand_over_if_caught_up(&mut self, node: NodeId) {
+    pub(crate) fn hand_over_if_caught_up(&mut self, node: NodeId, at_once: bool) {
         let Some(progress) = self.progress.get(&node) else { return };
         if self.transferee == node && progress.matched == self.log.last_index() {
+            self.notice(Notice::TimeoutNowSent { to: node, at_once });
             self.send(node, Body::TimeoutNow);
         }
     }
@@ -85,6 +88,7 @@ impl Raft {
         self.reset(term);
         self.role = Role::Follower;
         self.leader = leader;
+        self.notice(Notice::Became { role: Role::Follower, term });
     }
 
     /// Acknowledges that `from` leads this term.
@@ -114,6 +118,7 @@ impl Raft {
     pub(crate) fn handle_vote(&mut self, from: NodeId, last: EntryId) {
         let is_free = self.vote.is_none() && self.leader.is_none();
         let grant = (is_free || self.vote == from) && self.log.is_covered_by(last);
+        self.notice_vote(Poll::Real, from, last, answer_of(grant));
         if grant {
             self.election_elapsed = 0;
             self.vote = from;
@@ -127,6 +132,7 @@ impl Raft {
         let is_free = self.vote.is_none() && self.leader.is_none();
         let can_vote = term > self.term || is_free || self.vote == from;
         let grant = can_vote && self.log.is_covered_by(last);
+        self.notice_vote(Poll::Pre, from, last, answer_of(grant));
         let term = if grant { term } else { self.term };
         self.send_after_sync(from, term, Body::PreVoteResponse { reject: !grant });
     }
@@ -147,8 +153,9 @@ impl Raft {
     }
 
     /// Campaigns because the leader said so. There is no need to ask first.
-    pub(crate) fn handle_timeout_now(&mut self) {
+    pub(crate) fn handle_timeout_now(&mut self, from: NodeId) {
         if self.role == Role::Follower {
+            self.notice(Notice::TimeoutNowReceived { from, term: self.term });
             self.start_campaign(Campaign::Transfer);
         }
     }
@@ -185,6 +192,7 @@ impl Raft {
         if !can_campaign {
             return;
         }
+        self.notice(Notice::ElectionStarted { term: self.term });
         match campaign {
             Campaign::Pre => self.ask_whether_to_campaign(),
             Campaign::Real => self.ask_for_votes(false),
@@ -197,8 +205,11 @@ impl Raft {
         self.leader = NodeId::NONE;
         self.votes.clear();
         self.draw_election_timeout();
-        let EntryId { index: last_index, term: last_term } = self.log.last();
+        self.notice(Notice::Became { role: self.role, term: self.term });
+        let last = self.log.last();
+        let EntryId { index: last_index, term: last_term } = last;
         for node in self.other_voters() {
+            self.notice_request(Poll::Pre, node, last);
             let (from, term) = (self.id, self.term.next());
             let body = Body::PreVote { last_index, last_term };
             self.messages.push(crate::Message { to: node, from, term, body });
@@ -210,8 +221,11 @@ impl Raft {
         self.reset(self.term.next());
         self.vote = self.id;
         self.role = Role::Candidate;
-        let EntryId { index: last_index, term: last_term } = self.log.last();
+        self.notice(Notice::Became { role: self.role, term: self.term });
+        let last = self.log.last();
+        let EntryId { index: last_index, term: last_term } = last;
         for node in self.other_voters() {
+            self.notice_request(Poll::Real, node, last);
             let body = Body::Vote { last_index, last_term, transfer };
             self.send_after_sync(node, self.term, body);
         }
@@ -220,6 +234,7 @@ impl Raft {
     /// Records the first answer of a node and acts when the election is decided.
     fn poll(&mut self, node: NodeId, granted: bool) {
         self.votes.entry(node).or_insert(granted);
+        self.notice_answer(node, granted);
         let votes = &self.votes;
         match quorum::vote_result(&self.conf.voters, |voter| votes.get(&voter).copied()) {
             VoteResult::Pending => {}
@@ -239,6 +254,7 @@ impl Raft {
         // membership changes are among them are applied before the next one is taken.
         self.append_own(EntryKind::Normal, Bytes::new());
         self.pending_conf_index = self.log.last_index();
+        self.notice(Notice::Became { role: Role::Leader, term: self.term });
     }
 
     fn tick_leader(&mut self) {
@@ -264,11 +280,25 @@ impl Raft {
             Some(node == self.id || self.progress.get(&node).is_some_and(|it| it.recent_active))
         };
         if quorum::vote_result(&self.conf.voters, is_active) != VoteResult::Won {
+            self.notice(Notice::QuorumLost);
             self.become_follower(self.term, NodeId::NONE);
         }
         for (&node, progress) in &mut self.progress {
             progress.recent_active = node == self.id;
         }
+    }
+
+    fn notice_request(&mut self, poll: Poll, to: NodeId, last: EntryId) {
+        self.notice(Notice::VoteRequested { poll, to, last, term: self.term });
+    }
+
+    /// Takes note of an answer to this candidate and of how the count stands with it.
+    fn notice_answer(&mut self, from: NodeId, granted: bool) {
+        let poll = if self.role == Role::PreCandidate { Poll::Pre } else { Poll::Real };
+        self.notice(Notice::VoteReceived { poll, from, granted, term: self.term });
+        let granted = self.votes.values().filter(|granted| **granted).count();
+        let rejected = self.votes.len() - granted;
+        self.notice(Notice::VotesCounted { poll, granted, rejected });
     }
 
     fn reset(&mut self, term: Term) {
@@ -297,4 +327,8 @@ impl Raft {
     fn other_voters(&self) -> Vec<NodeId> {
         self.conf.voters.iter().copied().filter(|&node| node != self.id).collect()
     }
+}
+
+fn answer_of(grant: bool) -> VoteAnswer {
+    if grant { VoteAnswer::Cast } else { VoteAnswer::Rejected }
 }

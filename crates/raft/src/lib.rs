@@ -80,6 +80,8 @@ mod read_only;
 
 mod ready;
 
+mod notice;
+
 mod status;
 
 mod log;
@@ -93,6 +95,7 @@ mod rng;
 pub use config::{Config, Restored};
 pub use error::{ProposalDropped, ReadDropped, RestoreError, StepError};
 pub use message::{Body, Message, Rejection};
+pub use notice::{NOTICES_MAX, Notice, Poll, VoteAnswer};
 pub use progress::ProgressState;
 pub use raft::Raft;
 pub use ready::{ReadState, Ready, SoftState};

@@ -58,6 +58,7 @@ impl Raft {
                 self.adapt_leader();
             }
         }
+        self.notice_conf();
         self.conf.clone()
     }
 

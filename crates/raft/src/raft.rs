@@ -15,6 +15,7 @@ use bytes::Bytes;
 use crate::config::{Config, Restored};
 use crate::log::Log;
 use crate::membership::Leaving;
+use crate::notice::{Notice, Poll, VoteAnswer, kind_of};
 use crate::progress::Progress;
 use crate::read_only::ReadOnly;
 use crate::ready::{ReadState, SoftState};
@@ -68,6 +69,8 @@ pub struct Raft {
     pub(crate) messages: Vec<Message>,
     pub(crate) messages_after_sync: Vec<Message>,
     pub(crate) read_states: Vec<ReadState>,
+    /// What happened since they were taken last.
+    pub(crate) notices: Vec<Notice>,
 
     pub(crate) ready_number: u64,
     pub(crate) last_hard_state: HardState,
@@ -122,6 +125,7 @@ impl Raft {
             messages: Vec::new(),
             messages_after_sync: Vec::new(),
             read_states: Vec::new(),
+            notices: Vec::new(),
             ready_number: 0,
             last_hard_state: hard_state,
             last_soft_state: SoftState::default(),
@@ -130,6 +134,7 @@ impl Raft {
         };
         raft.reset_progress();
         raft.become_follower(term, NodeId::NONE);
+        raft.notice_start();
         Ok(raft)
     }
 
@@ -259,11 +264,11 @@ impl Raft {
     }
 
     /// Applies the rules on terms. Returns false if that was all there was to do.
-    fn admit(&mut self, from: NodeId, term: Term, body: &Body) -> bool {
-        if term > self.term {
-            return self.admit_later_term(from, term, body);
+    fn admit(&mut self, from: NodeId, message_term: Term, body: &Body) -> bool {
+        if message_term > self.term {
+            return self.admit_later_term(from, message_term, body);
         }
-        if term == self.term {
+        if message_term == self.term {
             return true;
         }
         match body {
@@ -275,7 +280,9 @@ impl Raft {
                     self.send_after_sync(from, self.term, body);
                 }
             }
-            Body::PreVote { .. } => {
+            Body::PreVote { last_index, last_term } => {
+                let last = EntryId { index: *last_index, term: *last_term };
+                self.notice_vote(Poll::Pre, from, last, VoteAnswer::Rejected);
                 self.send_after_sync(from, self.term, Body::PreVoteResponse { reject: true });
             }
             Body::AppendResponse { .. }
@@ -288,7 +295,10 @@ impl Raft {
             | Body::TransferLeader { .. }
             | Body::TimeoutNow
             | Body::ReadIndex { .. }
-            | Body::ReadIndexResponse { .. } => {}
+            | Body::ReadIndexResponse { .. } => {
+                let (kind, term) = (kind_of(body), self.term);
+                self.notice(Notice::EarlierTerm { kind, from, message_term, term });
+            }
         }
         false
     }
@@ -297,12 +307,20 @@ impl Raft {
         match body {
             // Whoever has just heard from a leader does not help to depose it, unless the
             // leader itself asks for it.
-            Body::Vote { transfer: false, .. } | Body::PreVote { .. } if self.is_in_lease() => {
+            Body::Vote { transfer: false, last_index, last_term }
+            | Body::PreVote { last_index, last_term }
+                if self.is_in_lease() =>
+            {
+                let poll = if matches!(body, Body::Vote { .. }) { Poll::Real } else { Poll::Pre };
+                let last = EntryId { index: *last_index, term: *last_term };
+                let remaining_ticks = self.config.election_ticks - self.election_elapsed;
+                self.notice_vote(poll, from, last, VoteAnswer::InLease { remaining_ticks });
                 return false;
             }
             // A pre-vote is about a term that nobody has entered yet.
             Body::PreVote { .. } | Body::PreVoteResponse { reject: false } => {}
             Body::Append { .. } | Body::Heartbeat { .. } | Body::Snapshot(_) => {
+                self.notice_later_term(from, term, body);
                 self.become_follower(term, from);
             }
             Body::AppendResponse { .. }
@@ -314,7 +332,10 @@ impl Raft {
             | Body::TransferLeader { .. }
             | Body::TimeoutNow
             | Body::ReadIndex { .. }
-            | Body::ReadIndexResponse { .. } => self.become_follower(term, NodeId::NONE),
+            | Body::ReadIndexResponse { .. } => {
+                self.notice_later_term(from, term, body);
+                self.become_follower(term, NodeId::NONE);
+            }
         }
         true
     }
@@ -366,7 +387,7 @@ impl Raft {
                 Ok(())
             }
             Body::TimeoutNow => {
-                self.handle_timeout_now();
+                self.handle_timeout_now(from);
                 Ok(())
             }
             Body::ReadIndex { context } => self.handle_read_index(from, context),

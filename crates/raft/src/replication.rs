@@ -11,6 +11,7 @@
 use bytes::Bytes;
 
 use crate::log::Appended;
+use crate::notice::Notice;
 use crate::progress::Progress;
 use crate::quorum;
 use crate::raft::Raft;
@@ -137,15 +138,19 @@ impl Raft {
         let usable = meta.index > self.log.commit()
             && meta.conf.contains(self.id)
             && !self.log.is_installing();
-        if usable && self.log.holds(meta.id()) {
+        let (id, taken) = (meta.id(), usable && !self.log.holds(meta.id()));
+        if usable && !taken {
             self.log.commit_to(meta.index);
-        } else if usable {
+        } else if taken {
             let overtaken = std::mem::replace(&mut self.conf, meta.conf.clone());
             self.overtaken_conf = Some(overtaken);
             self.log.install(snapshot);
             self.reset_progress();
+            self.notice_conf();
         }
-        self.acknowledge(from, self.log.commit());
+        let commit = self.log.commit();
+        self.notice(Notice::SnapshotReceived { taken, id, commit });
+        self.acknowledge(from, commit);
     }
 
     /// Takes a follower's answer to an append or a snapshot.
@@ -169,7 +174,7 @@ impl Raft {
             None => {
                 if progress.accept(index, available) {
                     self.advance_commit();
-                    self.hand_over_if_caught_up(from);
+                    self.hand_over_if_caught_up(from, false);
                 }
             }
         }
