@@ -29,6 +29,8 @@ mod revision;
 mod store;
 mod tally;
 mod tree;
+#[expect(dead_code, reason = "the state machine does not use it yet")]
+mod v2;
 mod view;
 mod watch;
 
@@ -51,5 +53,9 @@ pub use membership::{
 pub use revision::Revision;
 pub use store::{Applied, DEFAULT_MAX_LEARNERS, EntryData, Fatal, Reply, SegmentUse, Store};
 pub use tally::{RequestKind, Tally};
+pub use v2::{
+    V2Action, V2Delivery, V2Error, V2ErrorCode, V2Event, V2Listing, V2Node, V2Notice, V2Outcome,
+    V2Row, V2Stats, V2Store, V2View, V2Watch, V2WatchOptions, V2WatcherId, push_json_string,
+};
 pub use view::{CompactionHash, Event, HashKv, View};
 pub use watch::{WatchHub, WatchLimits, WatchOptions, WatchStats, WatchStreamId};
