@@ -55,7 +55,8 @@ pub use store::{Applied, DEFAULT_MAX_LEARNERS, EntryData, Fatal, Reply, SegmentU
 pub use tally::{RequestKind, Tally};
 pub use v2::{
     V2Action, V2Delivery, V2Error, V2ErrorCode, V2Event, V2Listing, V2Node, V2Notice, V2Outcome,
-    V2Row, V2Stats, V2Store, V2View, V2Watch, V2WatchOptions, V2WatcherId, push_json_string,
+    V2Row, V2Stats, V2Store, V2View, V2Watch, V2WatchHub, V2WatchOptions, V2WatcherId,
+    push_json_string,
 };
 pub use view::{CompactionHash, Event, HashKv, View};
 pub use watch::{WatchHub, WatchLimits, WatchOptions, WatchStats, WatchStreamId};

@@ -13,12 +13,16 @@ use bytes::Bytes;
 
 mod apply;
 mod history;
+mod hub;
 mod json;
 mod node;
 mod path;
 mod store;
+#[cfg(test)]
+mod tests;
 mod view;
 
+pub use hub::V2WatchHub;
 pub use json::push_json_string;
 pub use store::V2Store;
 pub use view::V2View;
