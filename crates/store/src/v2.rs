@@ -12,14 +12,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 mod apply;
+mod export;
 mod history;
 mod hub;
+mod import;
 mod json;
 mod node;
 mod path;
+mod restore;
 mod store;
 #[cfg(test)]
 mod tests;
+mod time;
 mod view;
 
 pub use hub::V2WatchHub;

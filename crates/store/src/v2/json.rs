@@ -2,6 +2,10 @@
 
 use std::fmt::Write as _;
 
+mod reader;
+
+pub(super) use reader::Reader;
+
 /// Appends `text` as a JSON string as Go writes it: `<`, `>`, `&`, U+2028 and U+2029 escaped, what is
 /// not UTF-8 replaced.
 pub fn push_json_string(out: &mut Vec<u8>, text: &[u8]) {

@@ -1,6 +1,8 @@
 //! The store of the v2 API against what etcd 3.4.23 does.
 
 mod hub;
+mod json;
+mod time;
 mod verbs;
 
 use bytes::Bytes;
