@@ -25,6 +25,7 @@ mod segment;
 mod state;
 #[cfg(test)]
 mod tests;
+mod v2;
 
 pub use bolt::{bolt_open, database};
 pub use checkpoint::checkpoint;
@@ -34,6 +35,7 @@ pub use log::wal_replay;
 pub use peer::peer_codec;
 pub use requests::txn_check;
 pub use segment::segment;
+pub use v2::v2_store;
 
 /// A target and its name.
 pub type Target = (&'static str, fn(&[u8]));
@@ -48,5 +50,6 @@ pub const TARGETS: &[Target] = &[
     ("peer_codec", peer_codec),
     ("segment", segment),
     ("txn_check", txn_check),
+    ("v2_store", v2_store),
     ("wal_replay", wal_replay),
 ];

@@ -2,6 +2,7 @@
 
 mod hub;
 mod json;
+mod model;
 mod time;
 mod verbs;
 
