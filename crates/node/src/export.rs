@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use quoin_raft::{ConfState, Entry, HardState, Index, NodeId, SnapshotMeta, Term};
-use quoin_store::{Checkpoint, ClusterVersion, ExportError, Fatal, SnapFile, Store};
+use quoin_store::{Checkpoint, ClusterVersion, ExportError, Fatal, SnapFile, Store, View};
 use quoin_vfs::{FileSystem, Lock};
 use quoin_wal::{Metadata, Replay, Wal, WalError};
 use thiserror::Error;
@@ -43,6 +43,8 @@ pub struct Exported {
     pub entries: usize,
     /// The cluster version that etcd will find.
     pub version: Option<ClusterVersion>,
+    /// Whether there is something of clients in the v2 store, with which no etcd since 3.6 starts.
+    pub is_v2_used: bool,
 }
 
 /// Why no data-dir for etcd was written. What was begun of it stays under its unfinished name.
@@ -88,10 +90,10 @@ pub enum ExportDirError {
         /// The file or directory.
         path: PathBuf,
     },
-    /// The log may hold entries that the older etcd does not understand.
+    /// The log ends with entries that the older etcd does not understand.
     #[error(
-        "{entries} entries of the log are not known to be committed, so it cannot be handed to an \
-         older etcd; start the member again, wait until it serves, and stop it"
+        "{entries} entries at the end of the log are newer than an etcd of that version and not \
+         known to be committed; start the member again, wait until it serves, and stop it"
     )]
     Unsettled {
         /// How many there are.
@@ -118,11 +120,9 @@ pub fn export(
             return Err(ExportDirError::Exists { path: path.clone() });
         }
     }
-    let mut state = State::read(fs, source)?;
-    if let Some(version) = version {
-        state.lower_to(version)?;
-    }
-    let State { metadata, checkpoint, meta, hard_state, entries, revision } = state;
+    let state = State::read(fs, source, version)?;
+    let State { metadata, checkpoint, meta, hard_state, entries, revision, version, is_v2_used } =
+        state;
     let snap = draft.join("snap");
     fs.create_dir_all(&snap).map_err(io_error("create", &snap))?;
     write_database(fs.as_ref(), &snap.join("db"), &checkpoint)?;
@@ -135,8 +135,32 @@ pub fn export(
     fs.rename(&draft, &member).map_err(io_error("rename", &draft))?;
     fs.sync_dir(target).map_err(io_error("sync", target))?;
     let (index, term) = (meta.index.0, meta.term.0);
-    let version = snap_file.membership.version();
-    Ok(Exported { metadata, index, term, revision, entries: entries.len(), version })
+    let entries = entries.len();
+    Ok(Exported { metadata, index, term, revision, entries, version, is_v2_used })
+}
+
+/// What a stopped member has, for a copy that begins a cluster of its own. Entries that are not known
+/// to be committed are not in it.
+pub struct Settled {
+    /// Term and commit index, which is that of the last entry of the state.
+    pub hard_state: HardState,
+    /// The state.
+    pub view: View,
+    /// The members and the v2 store.
+    pub snap_file: SnapFile,
+    /// The files that the view reads from must stay.
+    _lock: Box<dyn Lock>,
+}
+
+/// Reads a member that is stopped and changes nothing. It cannot be started while the value lives.
+///
+/// # Errors
+/// As the type says.
+pub fn settled(fs: &Arc<dyn FileSystem>, source: &DataDir) -> Result<Settled, ExportDirError> {
+    let lock = lock(fs.as_ref(), &source.wal())?;
+    let State { checkpoint, hard_state, .. } = State::read(fs, source, None)?;
+    let (view, snap_file) = (checkpoint.view().clone(), checkpoint.snap_file());
+    Ok(Settled { hard_state, view, snap_file, _lock: lock })
 }
 
 /// A running member holds this lock.
@@ -163,10 +187,17 @@ struct State {
     /// The entries behind.
     entries: Vec<Entry>,
     revision: i64,
+    /// The cluster version, which was lowered if that was asked for.
+    version: Option<ClusterVersion>,
+    is_v2_used: bool,
 }
 
 impl State {
-    fn read(fs: &Arc<dyn FileSystem>, source: &DataDir) -> Result<Self, ExportDirError> {
+    fn read(
+        fs: &Arc<dyn FileSystem>,
+        source: &DataDir,
+        target: Option<ClusterVersion>,
+    ) -> Result<Self, ExportDirError> {
         let loaded =
             match fs.exists(&source.store()).map_err(io_error("look for", &source.store()))? {
                 true => newest_checkpoint(fs, source)?,
@@ -192,6 +223,9 @@ impl State {
         }
         // What a lone voter has in its log is committed, whether or not it has written so.
         hard_state.commit = Index(index);
+        if let Some(target) = target {
+            lower_to(&mut store, target, &entries)?;
+        }
         let view = store.view();
         let conf = view.conf();
         let ids = |ids: &[u64]| ids.iter().copied().map(NodeId).collect();
@@ -201,7 +235,7 @@ impl State {
             term: Term(term),
             conf: ConfState { voters, learners },
         };
-        let revision = view.revision();
+        let (revision, version) = (view.revision(), view.membership().version());
         Ok(Self {
             metadata,
             checkpoint: store.checkpoint(conf),
@@ -209,20 +243,30 @@ impl State {
             hard_state,
             entries,
             revision,
+            version,
+            is_v2_used: store.v2().is_used(),
         })
     }
+}
 
-    fn lower_to(&mut self, version: ClusterVersion) -> Result<(), ExportDirError> {
-        let current = self.checkpoint.snap_file().membership.version();
-        if current.is_none_or(|current| current <= version) {
-            return Ok(());
-        }
-        if !self.entries.is_empty() {
-            return Err(ExportDirError::Unsettled { entries: self.entries.len() });
-        }
-        self.checkpoint = self.checkpoint.clone().lowered_to(version);
-        Ok(())
+/// Lowers the cluster version if it is later. The entries behind the state go along, so an etcd of
+/// that version must know them.
+fn lower_to(
+    store: &mut Store,
+    target: ClusterVersion,
+    entries: &[Entry],
+) -> Result<(), ExportDirError> {
+    let mut newer = 0;
+    for entry in entries {
+        newer += usize::from(!Store::is_known_to(data_of(entry)?, target));
     }
+    if newer > 0 {
+        return Err(ExportDirError::Unsettled { entries: newer });
+    }
+    if store.membership().version().is_some_and(|current| current > target) {
+        store.lower_version(target);
+    }
+    Ok(())
 }
 
 fn write_database(

@@ -15,11 +15,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quoin_raft::{
-    Body, Entry, EntryKind, Index, Message, NodeId, ProgressState, Raft, Ready, Role, Snapshot,
-    SnapshotMeta, StepError, Term,
+    Body, Entry, EntryKind, Index, Message, NodeId, Notice, ProgressState, Raft, Ready, Role,
+    Snapshot, SnapshotMeta, StepError, Term,
 };
 use quoin_store::{
-    Applied, Checkpoint, CompactionHash, ConfState, EntryData, Store, Tally, View, Written,
+    Applied, Checkpoint, CompactionHash, ConfState, EntryData, Store, Tally, V2Changes, View,
+    Written,
 };
 
 use crate::checkpoints::Checkpoints;
@@ -163,6 +164,10 @@ pub struct Turn<W> {
     pub answers: Vec<(W, Answer)>,
     /// News.
     pub events: Vec<Event>,
+    /// What changed in the store of the v2 API, for those who watch it.
+    pub v2: V2Changes,
+    /// What consensus did that an operator wants to read about, in order. Nothing depends on it.
+    pub notices: Vec<Notice>,
     /// What was done since the last turn.
     pub counts: Counts,
     /// True if nothing moved: no further turn is needed until there is new input.
@@ -469,6 +474,8 @@ impl<W> Node<W> {
             view: None,
             answers: std::mem::take(&mut self.answers),
             events: Vec::new(),
+            v2: V2Changes::default(),
+            notices: Vec::new(),
             counts: Counts::default(),
             idle: true,
         };
@@ -476,6 +483,7 @@ impl<W> Node<W> {
         let committed = self.consensus_turn(&mut turn);
         self.apply_turn(committed, &mut turn);
         turn.answers.append(&mut self.answers);
+        turn.notices = self.raft.take_notices();
         turn.counts = Counts { store: self.store.take_tally(), ..std::mem::take(&mut self.counts) };
         if std::mem::take(&mut self.stale_view) && turn.view.is_none() {
             turn.view = Some(self.store.view());
@@ -557,7 +565,8 @@ impl<W> Node<W> {
     }
 
     /// A snapshot message takes the state as of now, which is never older than what Raft asked for.
-    /// Its data are the members, which etcd before 3.8 wants to read, and etcd 3.5 believes.
+    /// Its data are the v2 store and in it the members, which etcd before 3.8 wants to read, and etcd
+    /// 3.5 believes.
     fn send(&mut self, message: Message, turn: &mut Turn<W>) {
         let Body::Snapshot(_) = &message.body else {
             turn.messages.push(message);
@@ -567,7 +576,7 @@ impl<W> Node<W> {
         let meta =
             SnapshotMeta { index: Index(index), term: Term(term), conf: self.raft.conf().clone() };
         let checkpoint = self.checkpoint_at(&meta);
-        let data = Bytes::from(checkpoint.snap_file().membership.to_v2_store());
+        let data = checkpoint.snap_file().v2_store;
         let body = Body::Snapshot(Snapshot { meta, data });
         turn.events.push(Event::SendSnapshot(Message { body, ..message }, checkpoint));
     }
@@ -592,6 +601,7 @@ impl<W> Node<W> {
         turn.log.snapshot = Some(meta);
         turn.log.must_sync = true;
         turn.view = Some(self.store.view());
+        turn.v2.replaced = Some(Box::new(self.store.v2().clone()));
         turn.events.push(Event::Members);
     }
 
@@ -610,6 +620,9 @@ impl<W> Node<W> {
         let applied = self.applied();
         if moved {
             turn.passed.extend(self.store.take_passed());
+            let V2Changes { replaced, notices } = self.store.take_v2_changes();
+            turn.v2.replaced = replaced.or(turn.v2.replaced.take());
+            turn.v2.notices.extend(notices);
             self.tidy();
             self.raft.set_applied(applied);
             turn.view = Some(self.store.view());

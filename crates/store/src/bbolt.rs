@@ -21,9 +21,11 @@
 //! | | `scheduledCompactRev`, `finishedCompactRev` | a revision as in `key` |
 //! | | `storageVersion` | `3.7.0`; from 3.6 on |
 //!
-//! etcd 3.4 has neither `term` nor `confState`, and its rows of members may be newer than its
+//! etcd 3.4 has neither `term` nor `confState`, and leaves them as they are where it finds them, so
+//! they are not written and do not count while the cluster version is 3.4 or less. Its rows of members may be newer than its
 //! index; a restored backup may have those of the cluster that it came from. Before 3.6 what
-//! counts is the [`SnapFile`] beside the database and the log after it ([`MembershipReplay`]).
+//! counts is the [`SnapFile`] beside the database and the log after it ([`ClusterReplay`]); so it is
+//! for the store of the v2 API.
 //!
 //! An import reads and checks all rows, but keeps only where the records are: they stay in the file
 //! until a checkpoint copies them.
@@ -43,8 +45,10 @@ mod v2;
 pub use export::{DbExport, ExportError};
 pub use import::{DbImport, ImportError};
 pub use receive::{Announced, ReceiveError, ReceivedDatabase};
-pub use replay::MembershipReplay;
+pub use replay::ClusterReplay;
 pub use v2::SnapFile;
+
+use crate::membership::ClusterVersion;
 
 const ALARM: &str = "alarm";
 const AUTH: &str = "auth";
@@ -72,7 +76,16 @@ const FINISHED_COMPACT: &[u8] = b"finishedCompactRev";
 const SCHEDULED_COMPACT: &[u8] = b"scheduledCompactRev";
 const STORAGE_VERSION: &[u8] = b"storageVersion";
 
+/// The first minor version of etcd 3 that keeps the rows of term and voters up to date.
+const TERM_SINCE: u64 = 5;
 /// The first minor version of etcd 3 that writes down the version of its storage.
 const STORAGE_VERSION_SINCE: u64 = 6;
+/// Whether an etcd that does not know the rows of term and voters may have written the file, or
+/// write to it: the cluster version says that there is one. A new cluster is at 3.0 until all of its
+/// members have come.
+fn is_of_old_cluster(version: Option<ClusterVersion>) -> bool {
+    version.is_some_and(|v| v.major == 3 && v.minor > 0 && v.minor < TERM_SINCE)
+}
+
 /// The revision of users and roles before the first change of them.
 const FIRST_AUTH_REVISION: u64 = 1;

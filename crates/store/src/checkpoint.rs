@@ -25,7 +25,7 @@
 //! | bytes | content |
 //! |---|---|
 //! | 8 | `QUOINCKP` |
-//! | 4 | version of the format: 1 for a whole state, 2 for an index |
+//! | 4 | version of the format: 3 for a whole state, 4 for an index |
 //! | 8 + 8 | index and term of the last entry applied |
 //! | list, list | IDs of the voters and of the learners, 8 bytes each |
 //! | 8 + 8 | newest revision, compacted revision (-1: never) |
@@ -35,6 +35,14 @@
 //! | 1 [+ text] | 1 and the target version of a downgrade, or 0 |
 //! | list | alarms: kind 4, member 8 |
 //! | n x 25, 1 | leases: 1, ID 8, time to live 8, remaining 8; last 0 |
+//! | 8 | index of the v2 store |
+//! | 15 x 8 | counts of the v2 store, in the order of `V2Stats` |
+//! | list | events of the v2 store, the oldest first: action 1, refresh 1, node, 1 and the node before, or 0 |
+//! | n x .., 1 | nodes of the v2 store, a directory before what is in it: 1, node; last 0 |
+//!
+//! A node of the v2 store is its path, in events 1 for a directory or 0, 1 and its value or 0, 1 and
+//! the end of its time (8, nanoseconds since the epoch) or 0, modified index 8, created index 8.
+//! Versions 1 and 2 have nothing of the v2 store: what it shows of the members is made from those.
 //!
 //! A list is its length in 4 bytes and its elements; text and bytes are a length in 4 bytes and
 //! the bytes. Then, in a whole state:
@@ -58,7 +66,7 @@
 //! offset there. All numbers are varints as in protobuf.
 //!
 //! In reading order: `job` (writing), `rows` and `decode_rows` (an index), `encode` and `decode` (a
-//! whole state, and what both begin with), `blocks`, `files` (names).
+//! whole state, and what both begin with), `v2` (the store of the v2 API), `blocks`, `files` (names).
 //!
 //! Not here: when to write one, and how long the log must be kept for it.
 
@@ -82,6 +90,7 @@ mod job;
 mod rows;
 #[cfg(test)]
 pub(crate) mod tests;
+mod v2;
 
 pub use encode::CheckpointStream;
 pub use files::ReceivedCheckpoint;
@@ -89,8 +98,11 @@ pub(crate) use job::is_mostly_dead;
 
 const MAGIC: &[u8; 8] = b"QUOINCKP";
 /// The versions of the format.
-const WHOLE: u32 = 1;
-const INDEX: u32 = 2;
+const WHOLE: u32 = 3;
+const INDEX: u32 = 4;
+/// The same before there was a v2 store, which are still read.
+const WHOLE_BEFORE_V2: u32 = 1;
+const INDEX_BEFORE_V2: u32 = 2;
 /// The longest payload of a block.
 const BLOCK_BYTES: usize = 64 * 1024;
 /// The length and the checksum before a payload.
@@ -210,12 +222,9 @@ impl Checkpoint {
         CheckpointId { index: self.view.applied.0 }
     }
 
-    pub(crate) fn view(&self) -> &View {
+    /// The state.
+    pub fn view(&self) -> &View {
         &self.view
-    }
-
-    pub(crate) fn view_mut(&mut self) -> &mut View {
-        &mut self.view
     }
 
     pub(crate) fn conf(&self) -> &ConfState {

@@ -8,9 +8,10 @@
 //!
 //! The rooms, from the bottom up: `tree` (an ordered map that is shared while it changes),
 //! `index` (the changes of each key), `record` and `history` (the changes in their order), `kv`
-//! (the rules of etcd's key space), `lease`, `alarm`, `membership`, `check` (what a request may
-//! not ask), `view`, `store`, `tally` (what it counts), `watch` (who is told which changes), `checkpoint`, `bbolt` (the state
-//! as etcd's database file, both ways).
+//! (the rules of etcd's key space), `lease`, `alarm`, `membership`, `v2` (the store of the v2 API), `cluster`
+//! (the members as both of these show them), `check` (what a request may not ask), `view`, `store`,
+//! `tally` (what it counts), `watch` (who is told which changes), `checkpoint`, `bbolt` (the state as
+//! etcd's database file, both ways).
 //!
 //! Not here: Raft, the WAL, when a lease expires, who may do what.
 
@@ -18,6 +19,7 @@ mod alarm;
 mod bbolt;
 mod check;
 mod checkpoint;
+mod cluster;
 mod history;
 mod index;
 mod kv;
@@ -29,13 +31,12 @@ mod revision;
 mod store;
 mod tally;
 mod tree;
-#[expect(dead_code, reason = "the state machine does not use it yet")]
 mod v2;
 mod view;
 mod watch;
 
 pub use bbolt::{
-    Announced, DbExport, DbImport, ExportError, ImportError, MembershipReplay, ReceiveError,
+    Announced, ClusterReplay, DbExport, DbImport, ExportError, ImportError, ReceiveError,
     ReceivedDatabase, SnapFile,
 };
 pub use check::{
@@ -46,6 +47,7 @@ pub use checkpoint::{
     Checkpoint, CheckpointError, CheckpointId, CheckpointStream, ConfState, Loaded,
     ReceivedCheckpoint, WriteOptions, Written,
 };
+pub use cluster::V2Changes;
 pub use lease::{Lease, LeaseChange, MAX_LEASE_TTL_S};
 pub use membership::{
     BadChange, ClusterVersion, Downgrade, Member, Membership, cluster_id, member_id,

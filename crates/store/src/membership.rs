@@ -136,36 +136,29 @@ impl Membership {
         }
     }
 
-    /// Applies a change of members; the inner error says why it was refused.
-    pub(crate) fn apply(
-        &mut self,
-        change: &ConfChange,
-        max_learners: usize,
-    ) -> Result<Result<(), Error>, BadChange> {
-        let read = Change::read(change)?;
-        if let Err(refused) = self.check(&read, max_learners) {
-            return Ok(Err(refused));
-        }
-        match read {
+    /// Applies a change of members; the error says why it was refused.
+    pub(crate) fn apply(&mut self, change: &Change, max_learners: usize) -> Result<(), Error> {
+        self.check(change, max_learners)?;
+        match change {
             Change::Add { member, .. } => {
-                self.members.insert(member.id, member);
+                self.members.insert(member.id, member.clone());
             }
             Change::Promote { id } => {
-                if let Some(member) = self.members.get_mut(&id) {
+                if let Some(member) = self.members.get_mut(id) {
                     member.is_learner = false;
                 }
             }
             Change::Remove { id } => {
-                self.members.remove(&id);
-                self.removed.insert(id);
+                self.members.remove(id);
+                self.removed.insert(*id);
             }
             Change::Update { id, peer_urls } => {
-                if let Some(member) = self.members.get_mut(&id) {
-                    member.peer_urls = peer_urls;
+                if let Some(member) = self.members.get_mut(id) {
+                    member.peer_urls.clone_from(peer_urls);
                 }
             }
         }
-        Ok(Ok(()))
+        Ok(())
     }
 
     /// Publishes what a member says of itself. A member that is gone is passed over.
@@ -211,7 +204,7 @@ impl Membership {
 }
 
 /// A change of members as it was read from the log.
-enum Change {
+pub(crate) enum Change {
     Add { member: Member, as_learner: bool },
     Promote { id: u64 },
     Remove { id: u64 },
@@ -219,7 +212,7 @@ enum Change {
 }
 
 impl Change {
-    fn read(change: &ConfChange) -> Result<Self, BadChange> {
+    pub(crate) fn read(change: &ConfChange) -> Result<Self, BadChange> {
         let id = change.node_id;
         let kind = ConfChangeType::try_from(change.r#type);
         let kind = kind.map_err(|_| BadChange::Kind(change.r#type))?;

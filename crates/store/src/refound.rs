@@ -2,13 +2,11 @@
 //!
 //! Not here: which members the new cluster has, and its log.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use quoin_api::error::Error;
 
 use crate::index::Change;
-use crate::membership::{Member, Membership};
+use crate::membership::Member;
 use crate::revision::Revision;
 use crate::store::Store;
 
@@ -22,10 +20,7 @@ impl Store {
     #[must_use]
     pub fn refound(mut self, members: Vec<Member>) -> Self {
         self.applied = (members.len() as u64, 1);
-        let members = members.into_iter().map(|member| (member.id, member)).collect();
-        let (version, downgrade) = (self.membership.version(), self.membership.downgrade().clone());
-        let removed = Membership::default().removed;
-        self.membership = Arc::new(Membership { members, removed, version, downgrade });
+        self.cluster.refound(members);
         self
     }
 
@@ -110,7 +105,7 @@ mod tests {
         fs.create(path).unwrap().write_at(&chunks.concat(), 0).unwrap();
         let import = DbImport::read(&fs, path).unwrap();
         let membership = import.membership().clone();
-        let loaded = import.into_loaded_with(1, membership);
+        let loaded = import.into_loaded_with_members(1, membership);
         assert_eq!(loaded.store.view().hash_kv(0), Ok(expected));
     }
 }

@@ -19,10 +19,12 @@ use quoin_api::raftpb::ConfChange;
 
 use crate::alarm::Alarms;
 use crate::checkpoint::{Written, is_mostly_dead};
+use crate::cluster::{Cluster, V2Changes};
 use crate::kv::Kv;
 use crate::lease::{Lease, LeaseChange, Leases};
-use crate::membership::{BadChange, Member, Membership};
+use crate::membership::{BadChange, ClusterVersion, Member, Membership};
 use crate::tally::Tally;
+use crate::v2::{V2Error, V2Outcome, V2Store};
 use crate::view::{CompactionHash, View};
 
 mod apply;
@@ -46,7 +48,7 @@ pub struct Store {
     pub(crate) kv: Kv,
     pub(crate) leases: Leases,
     pub(crate) alarms: Arc<Alarms>,
-    pub(crate) membership: Arc<Membership>,
+    pub(crate) cluster: Cluster,
     pub(crate) applied: (u64, u64),
     /// Tells this store from another one that takes its place.
     pub(crate) lineage: Arc<()>,
@@ -124,6 +126,8 @@ pub enum Reply {
     Alarm(AlarmResponse),
     /// The members after a change of them.
     Members(Vec<Member>),
+    /// A request of the v2 API was carried out or refused.
+    V2(Result<V2Outcome, V2Error>),
 }
 
 /// An entry that this member cannot apply although others may have. The process must stop.
@@ -185,7 +189,7 @@ impl Store {
             kv: Kv::new(),
             leases: Leases::default(),
             alarms: Arc::default(),
-            membership: Arc::default(),
+            cluster: Cluster::default(),
             applied: (0, 0),
             lineage: Arc::default(),
             unreadable: None,
@@ -200,11 +204,10 @@ impl Store {
         kv: Kv,
         leases: Leases,
         alarms: Alarms,
-        membership: Membership,
+        cluster: Cluster,
         applied: (u64, u64),
     ) -> Self {
-        let (alarms, membership) = (Arc::new(alarms), Arc::new(membership));
-        Self { kv, leases, alarms, membership, applied, ..Self::new() }
+        Self { kv, leases, alarms: Arc::new(alarms), cluster, applied, ..Self::new() }
     }
 
     /// Sets how many learners the cluster may have. It decides what apply accepts, so all members
@@ -220,7 +223,7 @@ impl Store {
 
     /// The members of the cluster.
     pub fn membership(&self) -> &Membership {
-        &self.membership
+        self.cluster.membership()
     }
 
     /// The lease with an ID.
@@ -244,9 +247,26 @@ impl Store {
             has_garbage: self.kv.has_garbage(),
             leases: self.leases.clone(),
             alarms: Arc::clone(&self.alarms),
-            membership: Arc::clone(&self.membership),
+            membership: Arc::clone(self.cluster.membership()),
+            v2: self.cluster.v2().view(),
             applied: self.applied,
         }
+    }
+
+    /// The store of the v2 API.
+    pub fn v2(&self) -> &V2Store {
+        self.cluster.v2()
+    }
+
+    /// Takes what happened in the store of the v2 API since the last call.
+    pub fn take_v2_changes(&mut self) -> V2Changes {
+        self.cluster.take_v2_changes()
+    }
+
+    /// Lowers the cluster version for a copy of the state that goes to an older etcd, which refuses
+    /// a later one.
+    pub fn lower_version(&mut self, version: ClusterVersion) {
+        self.cluster.lower_version(version);
     }
 
     /// Takes the hash that the last compaction leaves behind, if it was not taken yet.

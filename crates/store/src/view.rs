@@ -17,6 +17,7 @@ use crate::lease::{Lease, Leases};
 use crate::membership::Membership;
 use crate::record;
 use crate::revision::Revision;
+use crate::v2::V2View;
 
 mod hash;
 
@@ -37,6 +38,7 @@ pub struct View {
     pub(crate) leases: Leases,
     pub(crate) alarms: Arc<Alarms>,
     pub(crate) membership: Arc<Membership>,
+    pub(crate) v2: V2View,
     pub(crate) applied: (u64, u64),
 }
 
@@ -52,6 +54,11 @@ pub struct Event {
 }
 
 impl View {
+    /// The tree of the v2 API.
+    pub fn v2(&self) -> &V2View {
+        &self.v2
+    }
+
     /// The newest revision.
     pub fn revision(&self) -> i64 {
         self.revision

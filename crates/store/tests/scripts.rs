@@ -400,6 +400,7 @@ fn show_txn(response: &TxnResponse) -> String {
 fn show_reply(reply: &Reply) -> String {
     match reply {
         Reply::None | Reply::Members(_) => "ok\n".to_owned(),
+        Reply::V2(outcome) => format!("{outcome:?}\n"),
         Reply::Range(response) => show_range(response),
         Reply::Put(response) => {
             let previous = response.prev_kv.as_ref().map(show_pair).unwrap_or_default();

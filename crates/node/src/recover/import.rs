@@ -19,8 +19,7 @@ use std::sync::Arc;
 
 use quoin_raft::{Entry, Index, SnapshotMeta, Term};
 use quoin_store::{
-    Checkpoint, CheckpointError, DbImport, Fatal, ImportError, Loaded, Membership,
-    MembershipReplay, SnapFile,
+    Checkpoint, CheckpointError, ClusterReplay, DbImport, Fatal, ImportError, Loaded, SnapFile,
 };
 use quoin_vfs::{FileSystem, Lock, OpenMode};
 use quoin_wal::{Wal, WalError};
@@ -191,49 +190,51 @@ impl Takeover<'_> {
         let snapshots: Vec<_> = snapshots.into_iter().filter(|meta| meta.index <= index).collect();
         let start = self.start(snapshots.last().cloned().unwrap_or_default())?;
         let term = start.term_at(index).ok_or_else(outside)?;
-        let loaded = if import.knows_members(term.0) {
+        let found = self.cluster_at(index, start, &snapshots)?;
+        // An etcd 3.6 keeps nothing beside a database that knows its members, but an exported
+        // directory has keys of the v2 API there.
+        let loaded = if import.knows_members(term.0) && !found.is_v2_used() {
             import.into_loaded(term.0)
         } else {
-            let membership = self.members_at(index, start, &snapshots)?;
-            import.into_loaded_with(term.0, membership)
+            import.into_loaded_with(term.0, found)
         };
         Ok(Some((path, loaded)))
     }
 
-    /// Reads the log behind a snapshot. Of its entries only those that concern members have data.
+    /// Reads the log behind a snapshot. Of its entries only those that concern members or the v2 store
+    /// have data.
     fn start(&self, meta: SnapshotMeta) -> Result<Start, TakeoverError> {
         let from = (meta.index > Index::ZERO).then_some(&meta);
-        let wanted = |entry: &Entry| data_of(entry).is_ok_and(MembershipReplay::concerns);
+        let wanted = |entry: &Entry| data_of(entry).is_ok_and(ClusterReplay::concerns);
         let replay = quoin_wal::read_data_of(self.fs, &self.dir.wal(), from, &wanted)?;
         Ok(Start { meta, entries: replay.entries })
     }
 
-    /// Finds the members at an entry: those of the last snapshot file before it that is there,
-    /// and what the log changed since.
-    fn members_at(
+    /// Finds members and v2 store at an entry: those of the last snapshot file before it that is
+    /// there, and what the log changed since.
+    fn cluster_at(
         &self,
         index: Index,
         newest: Start,
         snapshots: &[SnapshotMeta],
-    ) -> Result<Membership, TakeoverError> {
-        let mut base = (SnapshotMeta::default(), Membership::default());
+    ) -> Result<ClusterReplay, TakeoverError> {
+        let mut base = (SnapshotMeta::default(), ClusterReplay::default());
         for meta in snapshots.iter().rev().filter(|meta| meta.index > Index::ZERO) {
-            if let Some(membership) = self.snap_file(meta)? {
-                base = (meta.clone(), membership);
+            if let Some(replay) = self.snap_file(meta)? {
+                base = (meta.clone(), replay);
                 break;
             }
         }
-        let (meta, membership) = base;
+        let (meta, mut replay) = base;
         let start = if newest.meta == meta { newest } else { self.start(meta)? };
-        let mut replay = MembershipReplay::new(membership);
         for entry in start.entries.iter().take_while(|entry| entry.index <= index) {
             replay.apply(entry.index.0, data_of(entry)?)?;
         }
-        Ok(replay.finish())
+        Ok(replay)
     }
 
-    /// Reads the members in the snapshot file of a snapshot, if there is one.
-    fn snap_file(&self, meta: &SnapshotMeta) -> Result<Option<Membership>, TakeoverError> {
+    /// Reads the snapshot file of a snapshot, if there is one.
+    fn snap_file(&self, meta: &SnapshotMeta) -> Result<Option<ClusterReplay>, TakeoverError> {
         let path = self.dir.snap().join(SnapFile::name(meta.index.0, meta.term.0));
         let file = match self.fs.open(&path, OpenMode::Read) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -247,7 +248,7 @@ impl Takeover<'_> {
         let length = usize::try_from(length).expect("the length was checked");
         let mut bytes = vec![0; length];
         file.read_exact_at(&mut bytes, 0).map_err(io_error("read", &path))?;
-        SnapFile::read(&bytes).map(|file| Some(file.membership)).map_err(bad)
+        SnapFile::read(&bytes).and_then(|file| ClusterReplay::new(&file)).map(Some).map_err(bad)
     }
 }
 

@@ -156,9 +156,8 @@ fn members_come_from_the_log_or_a_snapshot_file() {
         write_database(fs.as_ref(), &database(), &expected);
         add_snapshot_record(&fs, 9);
         if with_snap_file {
-            let membership = store_at(&entries, 9).membership().clone();
             let conf = quoin_store::ConfState::default();
-            let file = SnapFile { index: 9, term: TERM.0, conf, membership };
+            let file = store_at(&entries, 9).checkpoint(conf).snap_file();
             let path = dir().snap().join(SnapFile::name(9, TERM.0));
             write(fs.as_ref(), &path, &file.encode());
         }

@@ -193,7 +193,8 @@ impl Simulation {
             | Reply::LeaseRevoke(_)
             | Reply::LeaseCheckpoint(_)
             | Reply::Alarm(_)
-            | Reply::Members(_) => {}
+            | Reply::Members(_)
+            | Reply::V2(_) => {}
         }
     }
 
@@ -313,7 +314,8 @@ fn learn_from_reply(knowledge: &mut Knowledge, reply: &Reply) {
         | Reply::LeaseRevoke(_)
         | Reply::LeaseCheckpoint(_)
         | Reply::Alarm(_)
-        | Reply::Members(_) => {}
+        | Reply::Members(_)
+        | Reply::V2(_) => {}
     }
 }
 

@@ -110,7 +110,18 @@ impl Simulation {
     }
 
     fn carry_out(&mut self, member: usize, turn: Turn<u64>) -> Checked {
-        let Turn { messages, log, passed, view, answers, events, counts: _, idle: _ } = turn;
+        let Turn {
+            messages,
+            log,
+            passed,
+            view,
+            answers,
+            events,
+            v2: _,
+            notices: _,
+            counts: _,
+            idle: _,
+        } = turn;
         let id = self.members[member].id;
         for entry in &log.entries {
             self.agreement.writes(id, entry)?;

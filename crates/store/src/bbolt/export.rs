@@ -11,7 +11,7 @@ use super::BUCKETS;
 use super::rows::{Row, Rows};
 use super::v2::SnapFile;
 use crate::checkpoint::{Checkpoint, ConfState};
-use crate::membership::ClusterVersion;
+use crate::membership::{Member, Membership};
 use crate::view::View;
 
 /// A view cannot be written as a database file.
@@ -45,20 +45,11 @@ impl Checkpoint {
         DbExport::new(self.view().clone(), self.conf())
     }
 
-    /// The members of this state as a snapshot file of etcd.
+    /// Members and v2 store of this state as a snapshot file of etcd.
     pub fn snap_file(&self) -> SnapFile {
         let (index, term) = self.view().applied();
-        let (conf, membership) = (self.conf().clone(), self.view().membership().clone());
-        SnapFile { index, term, conf, membership }
-    }
-
-    /// The same state with a cluster version that is not above `version`, for an etcd that refuses
-    /// a later one.
-    #[must_use]
-    pub fn lowered_to(mut self, version: ClusterVersion) -> Self {
-        let membership = Arc::make_mut(&mut self.view_mut().membership);
-        membership.version = membership.version.map(|current| current.min(version));
-        self
+        let v2_store = Bytes::from(self.view().v2().to_json());
+        SnapFile { index, term, conf: self.conf().clone(), v2_store }
     }
 }
 
@@ -66,6 +57,15 @@ impl View {
     /// Who votes and who learns, as the members say.
     pub fn conf(&self) -> ConfState {
         self.membership().conf()
+    }
+
+    /// The same keys with these members and no others, and without a cluster version: for the
+    /// database of a copy that begins a cluster of its own.
+    #[must_use]
+    pub fn with_members(mut self, members: Vec<Member>) -> Self {
+        let members = members.into_iter().map(|member| (member.id, member)).collect();
+        self.membership = Arc::new(Membership { members, ..Membership::default() });
+        self
     }
 }
 

@@ -10,17 +10,19 @@ use quoin_bolt::{BoltError, Bucket, Db, Pair};
 use quoin_vfs::FileSystem;
 
 use super::keys::{Keys, read_row_key};
+use super::replay::ClusterReplay;
 use super::rows::{ConfStateRow, DowngradeRow};
 use super::{
     ALARM, AUTH, AUTH_ENABLED, AUTH_ROLES, AUTH_USERS, CLUSTER, CLUSTER_VERSION, CONF_STATE,
     CONSISTENT_INDEX, DOWNGRADE, FINISHED_COMPACT, KEY, LEASE, MEMBERS, MEMBERS_REMOVED, META,
-    SCHEDULED_COMPACT, STORAGE_VERSION, TERM,
+    SCHEDULED_COMPACT, STORAGE_VERSION, TERM, is_of_old_cluster,
 };
 use crate::alarm::Alarms;
 use crate::checkpoint::{ConfState, Loaded};
+use crate::cluster::Cluster;
 use crate::kv::{FIRST_REVISION, Kv, NEVER_COMPACTED};
 use crate::lease::Leases;
-use crate::membership::{ClusterVersion, Downgrade, Membership, read_member};
+use crate::membership::{ClusterVersion, Downgrade, Member, Membership, read_member};
 use crate::store::Store;
 
 /// The newest minor version of etcd 3 whose files are understood.
@@ -60,7 +62,7 @@ pub struct DbImport {
     alarms: Alarms,
     membership: Membership,
     index: u64,
-    /// Since etcd 3.5.
+    /// Since etcd 3.5, in a cluster of that version.
     term: Option<u64>,
     conf: Option<ConfState>,
     /// Since etcd 3.6.
@@ -79,7 +81,10 @@ impl DbImport {
         let kv = source.keys(&meta, &mut leases)?;
         let (alarms, membership) = (source.alarms()?, source.membership()?);
         let has_storage_version = source.value(META, STORAGE_VERSION)?.is_some();
-        let Meta { index, term, conf, .. } = meta;
+        let Meta { index, mut term, mut conf, .. } = meta;
+        if is_of_old_cluster(membership.version) {
+            (term, conf) = (None, None);
+        }
         Ok(Self { kv, leases, alarms, membership, index, term, conf, has_storage_version })
     }
 
@@ -115,24 +120,55 @@ impl DbImport {
     }
 
     /// The store at the entry of the file, which is of this term, with the members as the file
-    /// has them.
+    /// has them and nothing else in the v2 store.
     pub fn into_loaded(self, term: u64) -> Loaded {
-        let membership = self.membership.clone();
-        self.into_loaded_with(term, membership)
+        let cluster = Cluster::of_members(self.membership.clone());
+        self.load(term, cluster)
     }
 
-    /// The store at the entry of the file, which is of this term, with members from elsewhere. A
-    /// downgrade is taken from the file all the same.
-    pub fn into_loaded_with(mut self, term: u64, membership: Membership) -> Loaded {
-        let conf = membership.conf();
-        let downgrade = self.membership.downgrade;
-        self.membership = Membership { downgrade, ..membership };
-        self.load(term, conf)
+    /// As [`Self::into_loaded`], with members from elsewhere.
+    pub fn into_loaded_with_members(self, term: u64, membership: Membership) -> Loaded {
+        let downgrade = self.membership.downgrade.clone();
+        let cluster = Cluster::of_members(Membership { downgrade, ..membership });
+        self.load(term, cluster)
     }
 
-    fn load(self, term: u64, conf: ConfState) -> Loaded {
-        let Self { kv, leases, alarms, membership, index, .. } = self;
-        let store = Store::restored(kv, leases, alarms, membership, (index, term));
+    /// The store at the entry of the file, which is of this term, with members and v2 store as they
+    /// were found beside it.
+    pub fn into_loaded_with(self, term: u64, found: ClusterReplay) -> Loaded {
+        self.into_loaded_with_cluster(term, found.finish())
+    }
+
+    /// As [`Self::into_loaded_with`]. Members are those of the file if it knows them. A downgrade is
+    /// taken from the file in any case.
+    pub(super) fn into_loaded_with_cluster(self, term: u64, cluster: Cluster) -> Loaded {
+        let downgrade = self.membership.downgrade.clone();
+        let membership = if self.knows_members(term) {
+            self.membership.clone()
+        } else {
+            let found = cluster.membership().as_ref().clone();
+            Membership { downgrade, ..self.complete(found) }
+        };
+        self.load(term, cluster.with_membership(membership))
+    }
+
+    /// Adds the names of members that have not published themselves. Members that applied the log
+    /// know them from the entries that added these, but the v2 store has only what is published.
+    fn complete(&self, mut found: Membership) -> Membership {
+        for known in self.membership.members() {
+            let is_silent =
+                |member: &Member| member.name.is_empty() && member.client_urls.is_empty();
+            if found.member(known.id).is_some_and(is_silent) {
+                found.set_attributes(known.id, known.name.clone(), known.client_urls.clone());
+            }
+        }
+        found
+    }
+
+    fn load(self, term: u64, cluster: Cluster) -> Loaded {
+        let Self { kv, leases, alarms, index, .. } = self;
+        let conf = cluster.membership().conf();
+        let store = Store::restored(kv, leases, alarms, cluster, (index, term));
         Loaded { store, index, term, conf }
     }
 }

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use quoin_vfs::{File, FileSystem};
 
 use super::import::{DbImport, ImportError};
-use super::v2;
 use crate::checkpoint::{Checkpoint, CheckpointError, ConfState, Loaded};
+use crate::cluster::Cluster;
 
 /// The name under which bytes from another member arrive.
 const RECEIVED: &str = "database-received.tmp";
@@ -24,7 +24,7 @@ pub struct Announced {
     pub term: u64,
     /// Who voted and who learned then.
     pub conf: ConfState,
-    /// The members as JSON of a v2 store, which etcd before 3.8 sends along.
+    /// The v2 store as JSON, which has the members too, and which etcd before 3.8 sends along.
     pub v2_store: Bytes,
 }
 
@@ -114,11 +114,11 @@ fn take(
     if found != *index || of.is_some_and(|of| of != *term) {
         return Err(ReceiveError::Other { index: *index, term: *term, found, of });
     }
-    let mut loaded = if import.knows_members(*term) || v2_store.is_empty() {
+    let mut loaded = if v2_store.is_empty() {
         import.into_loaded(*term)
     } else {
-        let membership = v2::read(v2_store).map_err(ReceiveError::Members)?;
-        import.into_loaded_with(*term, membership)
+        let cluster = Cluster::of_v2_json(v2_store).map_err(ReceiveError::Members)?;
+        import.into_loaded_with_cluster(*term, cluster)
     };
     let written = loaded.store.checkpoint(conf.clone()).write(fs, dir)?;
     // This store reads the database, which is about to go.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     ALARM, AUTH, AUTH_REVISION, CLUSTER, CLUSTER_VERSION, CONF_STATE, CONSISTENT_INDEX, DOWNGRADE,
     FINISHED_COMPACT, FIRST_AUTH_REVISION, KEY, LEASE, MEMBERS, MEMBERS_REMOVED, META,
-    SCHEDULED_COMPACT, STORAGE_VERSION, STORAGE_VERSION_SINCE, TERM,
+    SCHEDULED_COMPACT, STORAGE_VERSION, STORAGE_VERSION_SINCE, TERM, is_of_old_cluster,
 };
 use crate::checkpoint::ConfState;
 use crate::history::Record;
@@ -166,18 +166,24 @@ impl Rows {
     }
 
     fn meta(&self) -> Vec<Row> {
+        let is_old = is_of_old_cluster(self.view.membership().version());
         let ids = |ids: &[u64]| Some(ids.to_vec()).filter(|ids| !ids.is_empty());
         let conf = ConfStateRow {
             voters: ids(&self.conf.voters),
             learners: ids(&self.conf.learners),
             ..ConfStateRow::default()
         };
-        let mut rows = vec![row(META, CONF_STATE, json(&conf))];
+        let mut rows = Vec::new();
+        if !is_old {
+            rows.push(row(META, CONF_STATE, json(&conf)));
+        }
         let (index, term) = self.view.applied();
         // etcd takes index 0 for none.
         if index > 0 {
             rows.push(row(META, CONSISTENT_INDEX, index.to_be_bytes()));
-            rows.push(row(META, TERM, term.to_be_bytes()));
+            if !is_old {
+                rows.push(row(META, TERM, term.to_be_bytes()));
+            }
         }
         let compacted = self.view.compact_revision();
         if compacted >= 0 {

@@ -8,9 +8,11 @@ use quoin_vfs::FileSystem;
 
 use super::blocks::Content;
 use super::{
-    CheckpointError, ConfState, DELETE, END, INDEX, LEASE, Loaded, MAGIC, PUT, WHOLE, decode_rows,
+    CheckpointError, ConfState, DELETE, END, INDEX, INDEX_BEFORE_V2, LEASE, Loaded, MAGIC, PUT,
+    WHOLE, WHOLE_BEFORE_V2, decode_rows, v2,
 };
 use crate::alarm::Alarms;
+use crate::cluster::Cluster;
 use crate::history::History;
 use crate::index::{Change, Index, KeyState};
 use crate::kv::{FIRST_REVISION, Kv, NEVER_COMPACTED};
@@ -28,7 +30,7 @@ pub(super) fn load(fs: &dyn FileSystem, path: &Path) -> Result<Loaded, Checkpoin
         return Err(content.damaged("not a checkpoint"));
     }
     let version = content.u32()?;
-    if version != WHOLE && version != INDEX {
+    if ![WHOLE, INDEX, WHOLE_BEFORE_V2, INDEX_BEFORE_V2].contains(&version) {
         return Err(CheckpointError::Version { path: content.path().to_owned(), version });
     }
     let (index, term) = (content.u64()?, content.u64()?);
@@ -44,7 +46,12 @@ pub(super) fn load(fs: &dyn FileSystem, path: &Path) -> Result<Loaded, Checkpoin
         alarms.raise(alarm);
     }
     let mut leases = leases(&mut content)?;
-    let (index_of_keys, history) = if version == INDEX {
+    let cluster = if version == WHOLE || version == INDEX {
+        Cluster::of_both(membership, v2::read(&mut content)?)
+    } else {
+        Cluster::of_members(membership)
+    };
+    let (index_of_keys, history) = if version == INDEX || version == INDEX_BEFORE_V2 {
         let dir = path.parent().unwrap_or(Path::new(""));
         decode_rows::read(fs, dir, &mut content, revision, &mut leases)?
     } else {
@@ -53,7 +60,7 @@ pub(super) fn load(fs: &dyn FileSystem, path: &Path) -> Result<Loaded, Checkpoin
     };
     content.finish()?;
     let kv = Kv::restored(index_of_keys, history, revision, compacted);
-    let store = Store::restored(kv, leases, alarms, membership, (index, term));
+    let store = Store::restored(kv, leases, alarms, cluster, (index, term));
     Ok(Loaded { store, index, term, conf })
 }
 

@@ -3,6 +3,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::v2::V2Rows;
 use super::{
     BLOCK_BYTES, BLOCK_HEAD_BYTES, Checkpoint, CheckpointError, DELETE, END, LEASE, MAGIC, PUT,
     WHOLE,
@@ -24,6 +25,7 @@ pub struct CheckpointStream {
 /// What comes after `content`.
 enum Next {
     Leases(i64),
+    V2(V2Rows),
     Records(Revision),
     Trailer,
     Nothing,
@@ -39,9 +41,20 @@ impl CheckpointStream {
     /// Appends content until a block can be filled or there is no more.
     fn fill(&mut self) -> Result<(), CheckpointError> {
         while self.content.len() < BLOCK_BYTES {
-            match self.next {
-                Next::Leases(id) => self.put_leases(id),
-                Next::Records(revision) => self.put_records(revision)?,
+            match &mut self.next {
+                Next::Leases(id) => {
+                    let id = *id;
+                    self.put_leases(id);
+                }
+                Next::V2(rows) => {
+                    if !rows.put(&mut self.content, &self.checkpoint.view.v2) {
+                        self.next = Next::Records(Revision::first_of(0));
+                    }
+                }
+                Next::Records(revision) => {
+                    let revision = *revision;
+                    self.put_records(revision)?;
+                }
                 Next::Trailer | Next::Nothing => return Ok(()),
             }
         }
@@ -50,7 +63,7 @@ impl CheckpointStream {
 
     fn put_leases(&mut self, from: i64) {
         let rest = put_leases(&mut self.content, &self.checkpoint.view.leases, from);
-        self.next = rest.map_or(Next::Records(Revision::first_of(0)), Next::Leases);
+        self.next = rest.map_or(Next::V2(V2Rows::Head), Next::Leases);
     }
 
     fn put_records(&mut self, from: Revision) -> Result<(), CheckpointError> {
@@ -91,7 +104,9 @@ impl Iterator for CheckpointStream {
                 self.next = Next::Nothing;
                 last_block(self.offset)
             }
-            Next::Trailer | Next::Leases(_) | Next::Records(_) => block(self.offset, &payload),
+            Next::Trailer | Next::Leases(_) | Next::V2(_) | Next::Records(_) => {
+                block(self.offset, &payload)
+            }
         };
         self.offset += block.len() as u64;
         Some(Ok(block))
@@ -179,7 +194,7 @@ pub(super) fn put_list<T>(out: &mut BytesMut, list: &[T], mut put: impl FnMut(&m
     list.iter().for_each(|element| put(out, element));
 }
 
-fn put_bytes(out: &mut BytesMut, bytes: &[u8]) {
+pub(super) fn put_bytes(out: &mut BytesMut, bytes: &[u8]) {
     out.put_u32_le(u32::try_from(bytes.len()).expect("a record is smaller than a message"));
     out.put_slice(bytes);
 }

@@ -9,6 +9,7 @@ use prost::encoding::encode_varint;
 use quoin_vfs::{File, FileSystem};
 
 use super::encode::{block, last_block, put_head, put_leases, put_list};
+use super::v2::V2Rows;
 use super::{BLOCK_BYTES, Checkpoint, CheckpointError, END, INDEX, ROW};
 use crate::history::{Files, HistoryView};
 use crate::index::KeyState;
@@ -29,6 +30,10 @@ pub(super) fn write(
     let mut lease = Some(i64::MIN);
     while let Some(from) = lease {
         lease = put_leases(&mut blocks.content, &checkpoint.view.leases, from);
+        blocks.flush().map_err(io)?;
+    }
+    let mut v2 = V2Rows::Head;
+    while v2.put(&mut blocks.content, &checkpoint.view.v2) {
         blocks.flush().map_err(io)?;
     }
     let segments: Vec<_> = files.listed.iter().collect();

@@ -9,12 +9,13 @@ use bytes::Bytes;
 use prost::Message;
 use quoin_api::etcdserverpb::{
     AlarmRequest, CompactionRequest, DeleteRangeRequest, InternalRaftRequest, LeaseGrantRequest,
-    PutRequest, RangeRequest,
+    PutRequest, RangeRequest, Request as V2Request,
 };
 use quoin_api::membershippb::{ClusterVersionSetRequest, DowngradeInfoSetRequest};
 use quoin_api::raftpb::ConfChange;
 use quoin_vfs::{CrashMode, FaultFs, FileSystem, MemFs, OpKind, OpenMode};
 
+use super::encode::{block, last_block};
 use super::{
     BLOCK_BYTES, Checkpoint, CheckpointError, CheckpointId, ConfState, Loaded, ReceivedCheckpoint,
     WriteOptions,
@@ -105,6 +106,51 @@ fn check_loaded(loaded: &Loaded, expected: &Store) {
     assert_eq!((loaded.index, loaded.term), expected.applied());
     assert_eq!(loaded.conf, conf());
     check_same(&loaded.store.view(), &expected.view());
+    let v2 = |store: &Store| store.view().v2().to_json();
+    assert_eq!(v2(&loaded.store), v2(expected));
+}
+
+fn apply_v2(store: &mut Store, method: &str, path: &str, request: V2Request) {
+    let (method, path) = (method.to_owned(), Bytes::from(path.to_owned()));
+    let entry = Bytes::from(V2Request { method, path, ..request }.encode_to_vec());
+    store.apply(store.applied().0 + 1, 2, EntryData::Normal(&entry)).unwrap();
+}
+
+/// Directories, values that are no text, times to live, and a history that has dropped events; all of
+/// it larger than a block.
+#[test]
+fn the_v2_store_comes_back() {
+    let mut store = full_store();
+    let value = |val: &'static [u8]| V2Request { val: val.into(), ..V2Request::default() };
+    for number in 0..1100 {
+        let large = V2Request { val: vec![b'x'; 200].into(), ..V2Request::default() };
+        apply_v2(&mut store, "PUT", &format!("/1/many/{}", number % 500), large);
+    }
+    apply_v2(&mut store, "PUT", "/1/d/\u{1}bytes", value(b"\xff\x00"));
+    apply_v2(&mut store, "PUT", "/1/empty", value(b""));
+    let expiration = 2_000_000_000_000_000_000;
+    apply_v2(&mut store, "PUT", "/1/ends", V2Request { expiration, ..value(b"1") });
+    apply_v2(&mut store, "PUT", "/1/dir", V2Request { dir: true, expiration, ..value(b"") });
+    apply_v2(&mut store, "POST", "/1/dir", value(b"&"));
+    apply_v2(&mut store, "DELETE", "/1/none", value(b""));
+    let refresh = Some(true);
+    apply_v2(&mut store, "PUT", "/1/ends", V2Request { expiration, refresh, ..value(b"") });
+    for whole in [false, true] {
+        let fs = new_fs();
+        if whole {
+            let bytes = streamed(&store.checkpoint(conf()));
+            let id = CheckpointId { index: store.applied().0 };
+            replace(&fs, &id.path(Path::new(DIR)), &bytes);
+        } else {
+            store.checkpoint(conf()).write(&fs, Path::new(DIR)).unwrap();
+        }
+        let mut loaded = load_newest(&fs).unwrap().unwrap();
+        check_loaded(&loaded, &store);
+        // What is derived when it is read, too: the order in which nodes end.
+        apply_v2(&mut loaded.store, "SYNC", "", V2Request { time: expiration, ..value(b"") });
+        let view = loaded.store.view();
+        assert!(!view.v2().has_expiring() && view.v2().get(b"/1/ends", false).is_err());
+    }
 }
 
 fn load_newest(fs: &dyn FileSystem) -> Result<Option<Loaded>, CheckpointError> {
@@ -163,6 +209,81 @@ fn shows_the_state_at_which_it_was_taken() {
     check_loaded(&load_newest(&fs).unwrap().unwrap(), &full_store());
 }
 
+/// A store of the v2 API that nothing was done to: its directories.
+const EMPTY_V2_STORE: &str = concat!(
+    "0000000000000000",                         // index
+    "0000000000000000000000000000000000000000", // counts
+    "0000000000000000000000000000000000000000",
+    "0000000000000000000000000000000000000000",
+    "0000000000000000000000000000000000000000",
+    "0000000000000000000000000000000000000000",
+    "0000000000000000000000000000000000000000",
+    "00000000", // events
+    "01",       // a node: path, no value, no end, indexes
+    "010000002f",
+    "0000",
+    "00000000000000000000000000000000",
+    "01",
+    "020000002f30",
+    "0000",
+    "00000000000000000000000000000000",
+    "01",
+    "020000002f31",
+    "0000",
+    "00000000000000000000000000000000",
+    "00",
+);
+
+/// Directories of builds that kept nothing of the v2 API are started on, too.
+#[test]
+fn the_form_before_the_v2_store_is_read() {
+    let content = [
+        "51554f494e434b50",
+        "01000000", // version
+        "0200000000000000",
+        "0200000000000000",
+        "01000000",
+        "0100000000000000",
+        "00000000",
+        "0200000000000000",
+        "ffffffffffffffff",
+        "01000000", // a member
+        "0100000000000000",
+        "00",
+        "00000000",
+        "01000000",
+        "0400000075726c31",
+        "00000000",
+        "00000000", // removed
+        "00",
+        "00",
+        "00000000",
+        "00", // no lease
+        "01", // a put
+        "0200000000000000",
+        "00000000",
+        "0e000000",
+        "0a016b1002180220012a01763005",
+        "00",
+    ]
+    .concat();
+    let digits: Vec<char> = content.chars().collect();
+    let bytes = digits
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(&pair.iter().collect::<String>(), 16).unwrap());
+    let payload: Vec<u8> = bytes.collect();
+    let first = block(0, &payload);
+    let fs = new_fs();
+    let path = CheckpointId { index: 2 }.path(Path::new(DIR));
+    replace(&fs, &path, &[first.clone(), last_block(first.len() as u64)].concat());
+    let loaded = load_newest(&fs).unwrap().unwrap();
+    assert_eq!(loaded.store.view().revision(), 2);
+    // What the v2 store shows of the members is made from them.
+    let view = loaded.store.view();
+    let shown = view.v2().get(b"/0/members/1/raftAttributes", false).unwrap();
+    assert_eq!(shown.node.value.as_deref(), Some(&br#"{"peerURLs":["url1"]}"#[..]));
+}
+
 /// The bytes are a format, not an accident of the code: a change of them needs a new version.
 #[test]
 fn golden_bytes_of_a_whole_state() {
@@ -175,7 +296,7 @@ fn golden_bytes_of_a_whole_state() {
     let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let content = [
         "51554f494e434b50", // QUOINCKP
-        "01000000",         // version
+        "03000000",         // version
         "0200000000000000", // index
         "0200000000000000", // term
         "01000000",         // voters
@@ -193,6 +314,7 @@ fn golden_bytes_of_a_whole_state() {
         "3c00000000000000",
         "0000000000000000",
         "00",
+        EMPTY_V2_STORE,
         "01", // a put
         "0200000000000000",
         "00000000",
@@ -201,8 +323,7 @@ fn golden_bytes_of_a_whole_state() {
         "00",
     ]
     .concat();
-    let expected =
-        format!("{:02x}000000464c106e{content}00000000b945f16f9c00000000000000", content.len() / 2);
+    let expected = format!("530100001e87dcaa{content}00000000aca321176b01000000000000");
     assert_eq!(text, expected);
 }
 
@@ -235,7 +356,7 @@ fn no_damage_goes_unseen() {
     let compaction = Some(CompactionRequest { revision: 6, physical: false });
     apply(&mut store, &InternalRaftRequest { compaction, ..Default::default() });
     let bytes = bytes_of(&mut store);
-    assert!(bytes.len() < 1000);
+    assert!(bytes.len() < 3000);
     let fs = new_fs();
     let path = CheckpointId { index: 99 }.path(Path::new(DIR));
     let check_damaged = |bytes: &[u8], what: &str| {
@@ -273,11 +394,11 @@ fn exchanged_blocks_are_seen() {
 fn a_later_format_is_refused_by_name() {
     let fs = new_fs();
     let mut content = b"QUOINCKP".to_vec();
-    content.extend([3, 0, 0, 0]);
+    content.extend([5, 0, 0, 0]);
     let checksum = super::encode::block_checksum(0, &content);
     let block = [&[12, 0, 0, 0], &checksum.to_le_bytes()[..], &content].concat();
     replace(&fs, &CheckpointId { index: 1 }.path(Path::new(DIR)), &block);
-    assert!(matches!(load_newest(&fs), Err(CheckpointError::Version { version: 3, .. })));
+    assert!(matches!(load_newest(&fs), Err(CheckpointError::Version { version: 5, .. })));
 }
 
 /// The state that a leader sent was written while the job of a checkpoint ran. Both took the next

@@ -14,11 +14,12 @@ use quoin_api::etcdserverpb::{
 };
 use quoin_api::raftpb::ConfChange;
 
-use super::request::{Request, read, read_membership};
+use super::request::{Request, is_known_to, read, read_of_cluster};
 use super::{Applied, COLLECT_PER_ENTRY, EntryData, Fatal, Reply, Store};
+use crate::cluster::Cluster;
 use crate::kv::{Failure, Write, run_txn};
 use crate::lease::LeaseChange;
-use crate::membership::{Downgrade, Membership};
+use crate::membership::{ClusterVersion, Downgrade};
 use crate::tally::RequestKind;
 use crate::view::CompactionHash;
 
@@ -47,9 +48,10 @@ impl Store {
         let (kind, lease_change) = (kind(&request), lease_change(&request));
         let result = match request {
             Request::ClusterVersion(_) | Request::MemberAttributes(_) | Request::Downgrade(_) => {
-                set_membership(Arc::make_mut(&mut self.membership), index, request)?;
+                change_cluster(&mut self.cluster, index, request)?;
                 Ok(Reply::None)
             }
+            Request::V2(request) => Ok(Reply::V2(self.cluster.apply_v2(&request))),
             Request::Nothing => Ok(Reply::None),
             request => match self.admit(&request).map_err(Failure::from) {
                 Ok(()) => self.run(request),
@@ -74,22 +76,32 @@ impl Store {
         }
     }
 
-    /// Applies what an entry that is not empty says of the members, and nothing else in it.
-    pub(crate) fn apply_to_membership(
-        membership: &mut Membership,
+    /// Applies what an entry that is not empty does to the members and to the store of the v2 API,
+    /// and nothing else in it.
+    pub(crate) fn apply_to_cluster(
+        cluster: &mut Cluster,
         index: u64,
         entry: &Bytes,
     ) -> Result<(), Fatal> {
-        match read_membership(entry) {
-            Ok(Some(request)) => set_membership(membership, index, request),
+        match read_of_cluster(entry) {
+            Ok(Some(request)) => change_cluster(cluster, index, request),
             Ok(None) => Ok(()),
             Err(problem) => Err(problem.at(index)),
         }
     }
 
-    /// Whether an entry changes what is known of members, or cannot be understood.
-    pub(crate) fn concerns_membership(entry: &Bytes) -> bool {
-        !matches!(read_membership(entry), Ok(None))
+    /// Whether [`Self::apply_to_cluster`] does something with an entry, or it cannot be understood.
+    pub(crate) fn concerns_cluster(entry: &Bytes) -> bool {
+        !matches!(read_of_cluster(entry), Ok(None))
+    }
+
+    /// Whether an etcd of this version can apply an entry, and may run in the cluster after it.
+    #[must_use]
+    pub fn is_known_to(entry: EntryData<'_>, version: ClusterVersion) -> bool {
+        match entry {
+            EntryData::Normal(entry) => entry.is_empty() || is_known_to(entry, version),
+            EntryData::ConfChange(_) => true,
+        }
     }
 
     /// Refuses what the alarms that are raised do not let through.
@@ -107,7 +119,8 @@ impl Store {
             | Request::Nothing
             | Request::ClusterVersion(_)
             | Request::MemberAttributes(_)
-            | Request::Downgrade(_) => (false, false),
+            | Request::Downgrade(_)
+            | Request::V2(_) => (false, false),
         };
         if corrupt && reads_or_writes {
             return Err(Error::Corrupt);
@@ -170,6 +183,7 @@ impl Store {
             Request::ClusterVersion(_)
             | Request::MemberAttributes(_)
             | Request::Downgrade(_)
+            | Request::V2(_)
             | Request::Nothing => Ok(Reply::None),
         }
     }
@@ -197,10 +211,10 @@ impl Store {
     fn apply_conf_change(&mut self, index: u64, entry: &Bytes) -> Result<Applied, Fatal> {
         let mut change = ConfChange::decode(entry.clone())
             .map_err(|error| Fatal::Undecodable { index, reason: error.to_string() })?;
-        let membership = Arc::make_mut(&mut self.membership);
-        let outcome = membership.apply(&change, self.max_learners);
+        let outcome = self.cluster.apply_conf_change(&change, self.max_learners);
         let refused = outcome.map_err(|reason| Fatal::ConfChange { index, reason })?;
-        let result = refused.map(|()| Reply::Members(membership.members().cloned().collect()));
+        let members = || self.cluster.membership().members().cloned().collect();
+        let result = refused.map(|()| Reply::Members(members()));
         if result.is_err() {
             change.node_id = 0;
         }
@@ -213,25 +227,27 @@ impl Store {
     }
 }
 
-/// Carries out a request that is about the members.
-fn set_membership(membership: &mut Membership, index: u64, request: Request) -> Result<(), Fatal> {
+/// Carries out a request that is about what the cluster has agreed on.
+fn change_cluster(cluster: &mut Cluster, index: u64, request: Request) -> Result<(), Fatal> {
     match request {
         Request::ClusterVersion(request) => {
             let version = request.ver.parse().map_err(|()| {
                 let what = format!("cluster version {:?}", request.ver);
                 Fatal::NotUnderstood { index, what }
             })?;
-            membership.version = Some(version);
+            cluster.set_version(version);
         }
         Request::MemberAttributes(request) => {
             let attributes = request.member_attributes.unwrap_or_default();
             let (name, urls) = (attributes.name, attributes.client_urls);
-            membership.set_attributes(request.member_id, name, urls);
+            cluster.set_attributes(request.member_id, name, urls);
         }
         Request::Downgrade(request) => {
             let target_version = request.enabled.then_some(request.ver);
-            membership.downgrade = Downgrade { target_version };
+            cluster.set_downgrade(Downgrade { target_version });
         }
+        // Only the client learns whether its request was refused.
+        Request::V2(request) => drop(cluster.apply_v2(&request)),
         Request::Nothing
         | Request::Range(_)
         | Request::Put(_)
@@ -252,7 +268,7 @@ fn kind(request: &Request) -> Option<RequestKind> {
         Request::ClusterVersion(_) => RequestKind::ClusterVersionSet,
         Request::MemberAttributes(_) => RequestKind::ClusterMemberAttrSet,
         Request::Downgrade(_) => RequestKind::DowngradeInfoSet,
-        Request::Nothing => return None,
+        Request::Nothing | Request::V2(_) => return None,
         Request::Range(_) => RequestKind::Range,
         Request::Put(_) => RequestKind::Put,
         Request::DeleteRange(_) => RequestKind::DeleteRange,
@@ -285,7 +301,8 @@ fn lease_change(request: &Request) -> Option<LeaseChange> {
         | Request::DeleteRange(_)
         | Request::Txn(_)
         | Request::Compaction(_)
-        | Request::Alarm(_) => None,
+        | Request::Alarm(_)
+        | Request::V2(_) => None,
     }
 }
 

@@ -1,8 +1,8 @@
 //! From the bytes of an entry to the one request in it.
 //!
-//! Entries of today are an `InternalRaftRequest` with one of its fields set. Members of etcd 3.5
-//! publish themselves and the cluster version as a request of the v2 API, on its own or inside the
-//! other; these are read and never written.
+//! Entries of today are an `InternalRaftRequest` with one of its fields set. Requests of the v2 API
+//! stand on their own, or inside the other. Members of etcd up to 3.5 publish themselves and the
+//! cluster version as such a request.
 
 use bytes::Bytes;
 use prost::Message;
@@ -16,7 +16,8 @@ use quoin_api::membershippb::{
 };
 
 use super::Fatal;
-use crate::membership::read_attributes;
+use crate::cluster::{CLUSTER_VERSION_PATH, member_of_attributes_path};
+use crate::membership::{ClusterVersion, read_attributes};
 
 /// What an entry asks for.
 pub(super) enum Request {
@@ -33,6 +34,7 @@ pub(super) enum Request {
     LeaseRevoke(LeaseRevokeRequest),
     LeaseCheckpoint(LeaseCheckpointRequest),
     Alarm(AlarmRequest),
+    V2(V2Request),
 }
 
 /// Why an entry has no request for us.
@@ -52,16 +54,41 @@ pub(super) fn read(entry: &Bytes) -> Result<(u64, Request), Problem> {
     }
 }
 
-/// Reads the request of an entry that is not empty if it is about the members.
-pub(super) fn read_membership(entry: &Bytes) -> Result<Option<Request>, Problem> {
-    let is_about_members = InternalRaftRequest::decode(entry.clone()).map(|envelope| {
+/// Reads the request of an entry that is not empty if it changes what the cluster has agreed on:
+/// its members, or the store of the v2 API.
+pub(super) fn read_of_cluster(entry: &Bytes) -> Result<Option<Request>, Problem> {
+    let is_of_cluster = InternalRaftRequest::decode(entry.clone()).map(|envelope| {
         envelope.v2.is_some()
             || envelope.cluster_version_set.is_some()
             || envelope.cluster_member_attr_set.is_some()
             || envelope.downgrade_info_set.is_some()
     });
     // What is no envelope is a request of the v2 API.
-    if is_about_members.unwrap_or(true) { read(entry).map(|(_, r)| Some(r)) } else { Ok(None) }
+    if is_of_cluster.unwrap_or(true) { read(entry).map(|(_, r)| Some(r)) } else { Ok(None) }
+}
+
+/// Whether an etcd of this version can apply an entry that is not empty, and may run in the cluster
+/// after it.
+pub(super) fn is_known_to(entry: &Bytes, version: ClusterVersion) -> bool {
+    let since = |minor| version >= ClusterVersion { major: 3, minor, patch: 0 };
+    if let Ok(envelope) = InternalRaftRequest::decode(entry.clone()) {
+        let about_members = envelope.cluster_version_set.is_some()
+            || envelope.cluster_member_attr_set.is_some()
+            || envelope.downgrade_info_set.is_some();
+        if about_members && !since(5) || envelope.downgrade_version_test.is_some() && !since(6) {
+            return false;
+        }
+    } else if since(7) {
+        return false;
+    }
+    match read(entry) {
+        Ok((_, Request::ClusterVersion(request))) => {
+            request.ver.parse().is_ok_and(|wanted: ClusterVersion| wanted <= version)
+        }
+        Ok((_, Request::V2(_))) => !since(6),
+        Ok(_) => true,
+        Err(_) => false,
+    }
 }
 
 impl Problem {
@@ -114,22 +141,23 @@ fn read_envelope(envelope: InternalRaftRequest) -> Result<(u64, Request), Proble
     Ok((id, request))
 }
 
+/// As in etcd, a condition in the request makes it one of the tree, whatever its path is.
 fn read_v2(request: V2Request) -> Result<(u64, Request), Problem> {
+    let is_condition =
+        request.prev_exist.is_some() || request.prev_index > 0 || !request.prev_value.is_empty();
+    if request.method != "PUT" || is_condition {
+        return Ok((request.id, Request::V2(request)));
+    }
     let path = String::from_utf8_lossy(&request.path);
     let refused = || Problem::NotUnderstood(format!("v2 {} {path}", request.method));
-    if matches!(request.method.as_str(), "SYNC" | "QGET") {
-        return Ok((request.id, Request::Nothing));
-    }
-    if request.method != "PUT" {
-        return Err(refused());
-    }
-    if path == "/0/version" {
+    if path == CLUSTER_VERSION_PATH {
         let ver = String::from_utf8(request.val.to_vec()).map_err(|_| refused())?;
         let version = ClusterVersionSetRequest { ver };
         return Ok((request.id, Request::ClusterVersion(version)));
     }
-    let member = path.strip_prefix("/0/members/").and_then(|path| path.strip_suffix("/attributes"));
-    let member_id = member.and_then(|id| u64::from_str_radix(id, 16).ok()).ok_or_else(refused)?;
+    let Some(member_id) = member_of_attributes_path(&path) else {
+        return Ok((request.id, Request::V2(request)));
+    };
     let (name, client_urls) = read_attributes(&request.val).ok_or_else(refused)?;
     let member_attributes = Some(Attributes { name, client_urls });
     let attributes = ClusterMemberAttrSetRequest { member_id, member_attributes };

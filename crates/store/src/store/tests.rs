@@ -83,7 +83,7 @@ fn alarm_request(action: i32, member_id: u64, alarm: AlarmType) -> InternalRaftR
 /// The revision in the header of an answer.
 fn revision_of(reply: Result<Reply, Error>) -> i64 {
     let header = match reply.expect("the request succeeds") {
-        Reply::None | Reply::Members(_) => None,
+        Reply::None | Reply::Members(_) | Reply::V2(_) => None,
         Reply::Range(response) => response.header,
         Reply::Put(response) => response.header,
         Reply::DeleteRange(response) => response.header,
@@ -381,14 +381,15 @@ fn what_is_not_understood_is_fatal_and_changes_nothing() {
     let version = ClusterVersionSetRequest { ver: "latest".to_owned() };
     let version = InternalRaftRequest { cluster_version_set: Some(version), ..Default::default() };
     let method = "PUT".to_owned();
-    let key = V2Request { method, path: Bytes::from("/1/key"), ..V2Request::default() };
+    let path = Bytes::from("/0/version");
+    let v2_version = V2Request { method, path, val: Bytes::from("x"), ..V2Request::default() };
     let cases = [
         b"\xff\xff".to_vec(),
         InternalRaftRequest { id: 5, ..Default::default() }.encode_to_vec(),
         b"\xc2\xbb\x01\x00".to_vec(), // a field of some later release
         auth.encode_to_vec(),
         version.encode_to_vec(),
-        key.encode_to_vec(),
+        v2_version.encode_to_vec(),
     ];
     for case in cases {
         let fatal = apply_bytes(&mut store, &case).unwrap_err();

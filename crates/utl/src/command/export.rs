@@ -31,6 +31,11 @@ pub(super) static FLAGS: &[Flag] = &[
     Flag::text("target-version", "version of the etcd that will start on it, as 3.6"),
 ];
 
+/// The first etcd that does not start where there is something of the v2 API.
+const WITHOUT_V2: (u64, u64) = (3, 6);
+const NO_V2: &str = "Warning: the directory has keys, users or roles of the v2 API. etcd 3.6 and later refuse \
+                     to start on it; give --target-version=3.5 or 3.4 for an etcd of that version.\n";
+
 /// The oldest etcd that starts on an exported directory.
 const OLDEST: (u64, u64) = (3, 4);
 
@@ -54,7 +59,10 @@ pub(super) fn run(invocation: &Invocation) -> Result<(), Exit> {
     let target = path_of(flags.text("output-dir").as_bytes());
     create_dir_durably(invocation.fs.as_ref(), &target).map_err(Exit::failure)?;
     let exported = export(&invocation.fs, &source, &target, version).map_err(Exit::failure)?;
-    let Exported { metadata, index, revision, version, .. } = exported;
+    let Exported { metadata, index, revision, version, is_v2_used, .. } = exported;
+    if is_v2_used && version.is_none_or(|version| (version.major, version.minor) >= WITHOUT_V2) {
+        output::complain(NO_V2);
+    }
     let version = version.map_or("none".to_owned(), |version| version.to_string());
     output::print(&format!(
         "Member {:x} of cluster {:x} exported to {}: index {index}, revision {revision}, cluster \

@@ -18,7 +18,7 @@ pub(super) fn run(invocation: &Invocation) -> Result<(), Exit> {
     check_exists(fs, &path).map_err(Exit::failure)?;
     let import = DbImport::read(fs, &path).map_err(Exit::failure)?;
     let membership = import.membership().clone();
-    let view = import.into_loaded_with(0, membership).store.view();
+    let view = import.into_loaded_with_members(0, membership).store.view();
     let hash = view.hash_kv(invocation.flags.int("rev")).map_err(|error| {
         let message = error.message();
         Exit::failure(message.strip_prefix("etcdserver: ").unwrap_or(message))

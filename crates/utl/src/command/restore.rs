@@ -159,7 +159,7 @@ impl Restore {
         let import = DbImport::read(fs, &self.snapshot).map_err(|error| error.to_string())?;
         // Index, term and members of the old cluster do not matter, so any will do.
         let membership = import.membership().clone();
-        Ok(import.into_loaded_with(FIRST_TERM.0, membership).store)
+        Ok(import.into_loaded_with_members(FIRST_TERM.0, membership).store)
     }
 
     fn write_store(&self, fs: &dyn FileSystem, store: &mut Store) -> Result<(), String> {

@@ -209,7 +209,7 @@ fn reload_database(store: &mut Store) -> Store {
     let import = DbImport::read(&fs, path).unwrap();
     let (index, term) = store.applied();
     assert_eq!(import.index(), index);
-    import.into_loaded_with(term, store.membership().clone()).store
+    import.into_loaded_with_members(term, store.membership().clone()).store
 }
 
 /// The files of the store, and the job that writes them.
