@@ -125,6 +125,12 @@ marks! {
     LeaseCheckpointed,
     /// It was taken back, because the lease was renewed.
     LeaseCleared,
+    /// A request of the v2 API changed something.
+    V2Changed,
+    /// A request of the v2 API was refused.
+    V2Refused,
+    /// A node of the v2 API ended, because its time was over.
+    V2Expired,
     /// A watcher was told events.
     WatchEvent,
     /// A watcher went on elsewhere.

@@ -18,13 +18,13 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use prost::Message as _;
 use quoin_api::error::Error;
-use quoin_api::etcdserverpb::{InternalRaftRequest, RangeRequest, RangeResponse};
+use quoin_api::etcdserverpb::{RangeRequest, RangeResponse};
 use quoin_raft::EntryKind;
 use quoin_store::Reply;
 
 use crate::model::Model;
+use crate::workload::Call;
 
 /// Why a history is impossible.
 pub(crate) type Impossible = String;
@@ -93,22 +93,26 @@ impl History {
 
     /// The next entry of the log is committed.
     pub(crate) fn committed(&mut self, kind: EntryKind, data: &Bytes) -> Result<(), Impossible> {
-        let is_request = kind == EntryKind::Normal && !data.is_empty();
-        if !is_request {
+        if kind != EntryKind::Normal {
+            self.model.add_member();
+            return Ok(());
+        }
+        if data.is_empty() {
             self.model.skip();
             return Ok(());
         }
-        let request = InternalRaftRequest::decode(data.clone())
-            .map_err(|error| format!("a committed entry cannot be decoded: {error}"))?;
-        let id = request.header.as_ref().map_or(0, |header| header.id);
-        let is_lessors = request.lease_revoke.is_some() || request.lease_checkpoint.is_some();
-        if id == 0 && is_lessors {
+        let call = Call::read(data)?;
+        let id = call.id();
+        if let Call::V3(request) = &call
+            && id == 0
+            && (request.lease_revoke.is_some() || request.lease_checkpoint.is_some())
+        {
             // The leader asks for this by itself; `check::leases` says whether it may.
-            self.model.execute(&request).ok();
+            self.model.execute(request).ok();
             return Ok(());
         }
         let Some(write) = self.writes.get_mut(&id) else {
-            return Err(format!("nobody asked for the committed request {id:x}: {request:?}"));
+            return Err(format!("nobody asked for the committed request {id:x}: {call:?}"));
         };
         if write.refused {
             return Err(format!("request {id:x} was refused, and committed all the same"));
@@ -117,7 +121,10 @@ impl History {
             return Err(format!("request {id:x} was committed again after entry {}", first.index));
         }
         let before = self.model.now().revision;
-        let reply = self.model.execute(&request);
+        let reply = match &call {
+            Call::V3(request) => self.model.execute(request),
+            Call::V2(request) => Ok(Reply::V2(self.model.execute_v2(request))),
+        };
         let index = self.model.applied();
         if index <= write.floor.index || before < write.floor.revision {
             return Err(format!(

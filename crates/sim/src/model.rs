@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use quoin_api::error::Error;
+use quoin_api::etcdserverpb::Request as V2Request;
 use quoin_api::etcdserverpb::compare::{CompareResult, TargetUnion};
 use quoin_api::etcdserverpb::request_op::Request as Operation;
 use quoin_api::etcdserverpb::response_op::Response;
@@ -19,7 +20,11 @@ use quoin_api::etcdserverpb::{
     ResponseOp, TxnRequest, TxnResponse,
 };
 use quoin_api::mvccpb::KeyValue;
-use quoin_store::Reply;
+use quoin_store::{Reply, V2Error, V2Outcome};
+
+use v2::V2Model;
+
+pub(crate) mod v2;
 
 /// The state after an entry, as far as it can be seen from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +47,7 @@ pub(crate) struct Model {
     leases: BTreeMap<i64, BTreeSet<Bytes>>,
     /// The moment after each entry; the first is the one before all entries.
     moments: Vec<Moment>,
+    v2: V2Model,
 }
 
 impl Model {
@@ -52,6 +58,7 @@ impl Model {
             changes: BTreeMap::new(),
             leases: BTreeMap::new(),
             moments: vec![start],
+            v2: V2Model::default(),
         }
     }
 
@@ -69,9 +76,26 @@ impl Model {
         self.moments[self.applied()]
     }
 
-    /// Executes an entry that has no effect here: a leader's first, or a change of members.
+    /// The tree of the v2 API.
+    pub(crate) fn v2(&self) -> &V2Model {
+        &self.v2
+    }
+
+    /// Executes an entry that has no effect: a leader's first.
     pub(crate) fn skip(&mut self) {
         self.moments.push(self.now());
+    }
+
+    /// Executes an entry that adds a member.
+    pub(crate) fn add_member(&mut self) {
+        self.skip();
+        self.v2.member_added(self.applied());
+    }
+
+    /// Executes the next entry, of the v2 API, and returns its answer.
+    pub(crate) fn execute_v2(&mut self, request: &V2Request) -> Result<V2Outcome, V2Error> {
+        self.skip();
+        self.v2.execute(request, self.applied())
     }
 
     /// Executes the next entry and returns its answer.
@@ -102,6 +126,7 @@ impl Model {
             let header = header(next.revision);
             Ok(Reply::LeaseCheckpoint(LeaseCheckpointResponse { header }))
         } else if request.cluster_version_set.is_some() {
+            self.v2.version_set(self.applied() + 1);
             Ok(Reply::None)
         } else {
             unreachable!("the workload makes no such request: {request:?}")

@@ -6,20 +6,28 @@ use quoin_api::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion
 use quoin_api::etcdserverpb::request_op::Request as Operation;
 use quoin_api::etcdserverpb::{
     CompactionRequest, Compare, DeleteRangeRequest, InternalRaftRequest, LeaseGrantRequest,
-    LeaseRevokeRequest, PutRequest, RangeRequest, RequestHeader, RequestOp, TxnRequest,
+    LeaseRevokeRequest, PutRequest, RangeRequest, Request as V2Request, RequestHeader, RequestOp,
+    TxnRequest,
 };
 use quoin_api::membershippb::ClusterVersionSetRequest;
 use quoin_api::mvccpb::KeyValue;
 use quoin_node::LeaseCall;
+use quoin_store::V2Node;
 
 use crate::check::leases::SHORT_S;
+use crate::queue::Time;
 use crate::rng::Rng;
+use v2::V2Workload;
+
+pub(crate) mod v2;
 
 /// What a client asks of a member.
 #[derive(Clone, Debug)]
 pub(crate) enum Ask {
     /// A request for the log. It gets its ID from the member.
     Write(Box<InternalRaftRequest>),
+    /// The same of the v2 API.
+    V2(Box<V2Request>),
     /// A read of the newest state.
     Read(RangeRequest),
     /// A read of whatever state the member has.
@@ -36,6 +44,8 @@ const KEPT_ALIVE: usize = 6;
 pub(crate) struct Knowledge {
     pub(crate) revision: i64,
     pub(crate) pair: Option<KeyValue>,
+    /// A file of the v2 API.
+    pub(crate) file: Option<V2Node>,
 }
 
 /// Makes requests.
@@ -47,20 +57,32 @@ pub(crate) struct Workload {
     leases: Vec<i64>,
     /// Those that live long enough for checkpoints.
     long_leases: Vec<i64>,
+    v2: V2Workload,
     /// Requests were made before.
     begun: bool,
 }
 
 impl Workload {
-    pub(crate) fn new(rng: Rng, keys: usize) -> Self {
+    pub(crate) fn new(mut rng: Rng, keys: usize) -> Self {
         let keys = (0..keys).map(|number| Bytes::from(format!("key/{number}"))).collect();
-        Self { rng, keys, written: 0, leases: Vec::new(), long_leases: Vec::new(), begun: false }
+        Self {
+            v2: V2Workload::new(rng.fork()),
+            rng,
+            keys,
+            written: 0,
+            leases: Vec::new(),
+            long_leases: Vec::new(),
+            begun: false,
+        }
     }
 
     /// Returns a client's next request.
-    pub(crate) fn next(&mut self, knowledge: &Knowledge) -> Ask {
+    pub(crate) fn next(&mut self, knowledge: &Knowledge, now: Time) -> Ask {
         if !std::mem::replace(&mut self.begun, true) {
             return cluster_version().into();
+        }
+        if self.rng.chance(200) {
+            return Ask::V2(Box::new(self.v2.next(knowledge.file.as_ref(), now)));
         }
         match self.rng.between(0, 99) {
             0..40 => self.put().into(),
@@ -230,6 +252,35 @@ fn compare(key: Bytes, target: CompareTarget, union: TargetUnion) -> Compare {
 pub(crate) fn entry(request: &InternalRaftRequest, id: u64) -> Bytes {
     let header = Some(RequestHeader { id, ..RequestHeader::default() });
     Bytes::from(InternalRaftRequest { header, ..request.clone() }.encode_to_vec())
+}
+
+/// An entry of the log that somebody asked for.
+#[derive(Clone, Debug)]
+pub(crate) enum Call {
+    /// By a request of the v3 API, or of a leader.
+    V3(Box<InternalRaftRequest>),
+    /// By a request of the v2 API.
+    V2(Box<V2Request>),
+}
+
+impl Call {
+    /// Reads an entry as members do: what is not the one is the other.
+    pub(crate) fn read(data: &Bytes) -> Result<Self, String> {
+        if let Ok(request) = InternalRaftRequest::decode(data.clone()) {
+            return Ok(Self::V3(Box::new(request)));
+        }
+        let request = V2Request::decode(data.clone());
+        let request = request.map_err(|error| format!("an entry cannot be decoded: {error}"))?;
+        Ok(Self::V2(Box::new(request)))
+    }
+
+    /// The ID of the request.
+    pub(crate) fn id(&self) -> u64 {
+        match self {
+            Self::V3(request) => request.header.as_ref().map_or(0, |header| header.id),
+            Self::V2(request) => request.id,
+        }
+    }
 }
 
 macro_rules! writes {

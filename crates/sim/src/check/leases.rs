@@ -10,14 +10,14 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use prost::Message as _;
-use quoin_api::etcdserverpb::{InternalRaftRequest, LeaseGrantRequest};
+use quoin_api::etcdserverpb::LeaseGrantRequest;
 use quoin_node::{LeaseCall, LeaseTime};
 use quoin_raft::EntryKind;
 
 use super::{Checked, ensure};
 use crate::coverage::{Coverage, Mark};
 use crate::queue::{SECOND, Time};
+use crate::workload::Call;
 
 /// Leases with at most this time to live must be gone before a run is over.
 pub(crate) const SHORT_S: i64 = 5;
@@ -66,10 +66,10 @@ impl Leases {
         now: Time,
         coverage: &mut Coverage,
     ) -> Checked {
-        if kind != EntryKind::Normal {
+        if kind != EntryKind::Normal || data.is_empty() {
             return Ok(());
         }
-        let request = InternalRaftRequest::decode(data.clone()).map_err(|e| e.to_string())?;
+        let Call::V3(request) = Call::read(data)? else { return Ok(()) };
         let expired = request.header.as_ref().is_none_or(|header| header.id == 0);
         if let Some(LeaseGrantRequest { id, ttl }) = request.lease_grant {
             let until = now + self.at_least(ttl);
@@ -144,7 +144,8 @@ impl Leases {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quoin_api::etcdserverpb::{LeaseRevokeRequest, RequestHeader};
+    use prost::Message as _;
+    use quoin_api::etcdserverpb::{InternalRaftRequest, LeaseRevokeRequest, RequestHeader};
 
     fn entry(id: u64, request: InternalRaftRequest) -> Bytes {
         let header = Some(RequestHeader { id, ..RequestHeader::default() });

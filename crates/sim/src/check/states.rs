@@ -62,6 +62,7 @@ impl States {
                  expected {expected:?}"
             )
         })?;
+        check_v2(member, view, position, model)?;
         let known = self.by_index.entry(index).or_insert_with(|| glance.clone());
         ensure(*known == glance, || {
             format!("{member} shows {glance:?} after entry {index}, another life {known:?}")
@@ -105,6 +106,21 @@ impl Glance {
     }
 }
 
+/// Checks that a view has the tree of the v2 API that an entry leaves behind.
+fn check_v2(member: NodeId, view: &View, entry: usize, model: &Model) -> Checked {
+    let (index, tree) = model.v2().after(entry);
+    let listing = view.v2().get(b"/1", true);
+    let nodes = listing.map(|listing| listing.below).unwrap_or_default();
+    let same = view.v2().index() == index && nodes.iter().eq(tree.values());
+    ensure(same, || {
+        let found = view.v2().index();
+        format!(
+            "{member} has after entry {entry} at the v2 index {found} {nodes:?}, expected at {index} \
+             {tree:?}"
+        )
+    })
+}
+
 /// Checks that a view tells of the changes after a revision as a watcher must hear of them: each
 /// once, in their order.
 fn check_events(member: NodeId, view: &View, after: i64, model: &Model) -> Checked {
@@ -134,5 +150,6 @@ pub(crate) fn describe(view: &View) -> Result<String, Violation> {
         })
         .collect();
     let (applied, alarms) = (view.applied(), view.alarms(AlarmType::None));
-    Ok(format!("{applied:?} {hash:?} {leases:?} {alarms:?} {:?}", view.membership()))
+    let v2 = String::from_utf8(view.v2().to_json()).map_err(|error| error.to_string())?;
+    Ok(format!("{applied:?} {hash:?} {leases:?} {alarms:?} {:?} {v2}", view.membership()))
 }

@@ -4,7 +4,7 @@ use quoin_api::etcdserverpb::response_op::Response;
 use quoin_api::etcdserverpb::{RangeRequest, RangeResponse};
 use quoin_api::mvccpb::KeyValue;
 use quoin_node::{Answer, Failure, LeaseCall, LeaseTime};
-use quoin_store::{Applied, Reply};
+use quoin_store::{Applied, Reply, V2Outcome};
 
 use super::{Happening, Inside, Note, Simulation};
 use crate::check::{Checked, ensure};
@@ -12,7 +12,7 @@ use crate::coverage::Mark;
 use crate::member::Input;
 use crate::plan::Sabotage;
 use crate::queue::{MS, Time};
-use crate::workload::{Ask, Knowledge, entry};
+use crate::workload::{Ask, Knowledge, entry, v2};
 
 /// What a member says that answers renewals and does not make them.
 const PHANTOM: LeaseTime = LeaseTime { granted_s: 600, left_s: 600 };
@@ -51,7 +51,7 @@ impl Simulation {
         if self.rng.chance(100) {
             *member = self.rng.below(self.members.len());
         }
-        let (ask, mut member) = (self.workload.next(knowledge), *member);
+        let (ask, mut member) = (self.workload.next(knowledge, self.now), *member);
         // Members pass questions about leases on to the leader that they know.
         if matches!(ask, Ask::Lease(_)) && self.rng.chance(800) {
             member = self.leader().unwrap_or(member);
@@ -100,6 +100,12 @@ impl Simulation {
                 self.history.write_asked(request.id)?;
                 let data = entry(write, request.id);
                 ("write", Input::Propose { id: request.id, data, waiter: number })
+            }
+            Ask::V2(write) => {
+                request.id = process.ids.next();
+                self.history.write_asked(request.id)?;
+                let data = v2::entry(write, request.id);
+                ("v2 request", Input::Propose { id: request.id, data, waiter: number })
             }
             Ask::Read(_) => {
                 self.history.read_asked(number);
@@ -184,6 +190,8 @@ impl Simulation {
         match reply {
             Reply::Compaction(_) => self.coverage.hit(Mark::Compacted),
             Reply::Txn(txn) if !txn.succeeded => self.coverage.hit(Mark::TxnFailed),
+            Reply::V2(Ok(V2Outcome::Event(_))) => self.coverage.hit(Mark::V2Changed),
+            Reply::V2(Err(_)) => self.coverage.hit(Mark::V2Refused),
             Reply::None
             | Reply::Range(_)
             | Reply::Put(_)
@@ -194,7 +202,7 @@ impl Simulation {
             | Reply::LeaseCheckpoint(_)
             | Reply::Alarm(_)
             | Reply::Members(_)
-            | Reply::V2(_) => {}
+            | Reply::V2(Ok(V2Outcome::Read | V2Outcome::None)) => {}
         }
     }
 
@@ -252,13 +260,20 @@ impl Simulation {
         };
         self.note(Note::Answered { member, request: number, what });
         match (&request.ask, failure) {
-            (Ask::Write(_), Failure::NeverProposed | Failure::Overloaded) => {
+            (Ask::Write(_) | Ask::V2(_), Failure::NeverProposed | Failure::Overloaded) => {
                 self.coverage.hit(Mark::NeverProposed);
                 self.history.write_refused(request.id)?;
             }
             (Ask::Read(_), Failure::LeaderChanged) => self.coverage.hit(Mark::ReadRefused),
             (Ask::Lease(_), Failure::NotLeader) => self.coverage.hit(Mark::LeaseElsewhere),
-            (Ask::Write(_) | Ask::Read(_) | Ask::SerializableRead(_) | Ask::Lease(_), _) => {}
+            (
+                Ask::Write(_)
+                | Ask::V2(_)
+                | Ask::Read(_)
+                | Ask::SerializableRead(_)
+                | Ask::Lease(_),
+                _,
+            ) => {}
         }
         if let Some(client) = request.client {
             self.clients[client].member = self.rng.below(self.members.len());
@@ -307,6 +322,9 @@ fn learn_from_reply(knowledge: &mut Knowledge, reply: &Reply) {
             }
         }
         Reply::Range(range) => learn_from_range(knowledge, range),
+        Reply::V2(Ok(V2Outcome::Event(event))) if event.node.value.is_some() => {
+            knowledge.file = Some(event.node.clone());
+        }
         Reply::None
         | Reply::DeleteRange(_)
         | Reply::Compaction(_)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use quoin_node::{Event, Status, Turn};
 use quoin_raft::{EntryId, Index, StepError};
-use quoin_store::View;
+use quoin_store::{V2Action, V2Changes, V2Notice, View};
 
 use super::{Inside, Note, Simulation};
 use crate::check::watches::Scene;
@@ -13,10 +13,14 @@ use crate::coverage::Mark;
 use crate::member::{Input, Process};
 use crate::plan::Sabotage;
 use crate::queue::MS;
+use crate::workload::{Ask, v2};
 
 /// Turns taken at once, at most. The server takes them until nothing moves; being interrupted
 /// earlier is what happens to a thread that loses its processor.
 const TURNS_AT_ONCE: u64 = 8;
+
+/// Ticks between two looks at what ends in the tree of the v2 API.
+const V2_SYNC_TICKS: u64 = 5;
 
 impl Simulation {
     /// Queues an input and wakes the consensus thread.
@@ -74,6 +78,7 @@ impl Simulation {
     fn react(&mut self, member: usize, input: Input) -> Checked {
         if matches!(input, Input::Tick) {
             self.look_for_leader(member);
+            self.sync_v2(member);
         }
         let process = self.process(member);
         let node = &mut process.node;
@@ -109,6 +114,29 @@ impl Simulation {
         self.process(member).node.set_leader_reachable(reachable);
     }
 
+    /// Proposes what ends nodes of the v2 API, as a leader's process does while there are any.
+    fn sync_v2(&mut self, member: usize) {
+        let process = self.process(member);
+        let due = process.ticks.is_multiple_of(V2_SYNC_TICKS);
+        if due && process.node.status().is_leader && process.view.v2().has_expiring() {
+            self.ask(member, Ask::V2(Box::new(v2::sync(self.now))), None);
+        }
+    }
+
+    /// The events of the v2 API leave no gap, and the last one is that of the view.
+    fn check_v2_events(&mut self, changes: &V2Changes, view: &View) -> Checked {
+        let indexes: Vec<u64> = changes.notices.iter().map(|notice| notice.event.index()).collect();
+        let whole = indexes.windows(2).all(|pair| pair[1] == pair[0] + 1);
+        let last = indexes.last().is_none_or(|last| *last == view.v2().index());
+        ensure(whole && last, || {
+            format!("events {indexes:?} lead to the v2 index {}", view.v2().index())
+        })?;
+        let expired = |notice: &&V2Notice| notice.event.action == V2Action::Expire;
+        let expired = changes.notices.iter().filter(expired).count();
+        (0..expired).for_each(|_| self.coverage.hit(Mark::V2Expired));
+        Ok(())
+    }
+
     fn carry_out(&mut self, member: usize, turn: Turn<u64>) -> Checked {
         let Turn {
             messages,
@@ -117,7 +145,7 @@ impl Simulation {
             view,
             answers,
             events,
-            v2: _,
+            v2: changes,
             notices: _,
             counts: _,
             idle: _,
@@ -145,6 +173,7 @@ impl Simulation {
             }
         }
         if let Some(view) = view {
+            self.check_v2_events(&changes, &view)?;
             self.publish(member, passed, view)?;
         }
         self.note_turn(member);

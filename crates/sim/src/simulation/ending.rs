@@ -11,6 +11,7 @@ use crate::check::states::describe;
 use crate::check::watches::Scene;
 use crate::check::{Checked, ensure};
 use crate::queue::{MS, Time};
+use crate::workload::v2::unix_ns;
 
 /// How long the cluster may take to become well.
 const HEALING_MAX: Time = 300 * TICK;
@@ -117,7 +118,11 @@ impl Simulation {
                 status.applied == last && status.commit == last
             })
         };
-        if !probed || !self.members.iter().all(stands) || self.leases.due().is_some() {
+        if !probed
+            || !self.members.iter().all(stands)
+            || self.leases.due().is_some()
+            || self.v2_due()
+        {
             return Ok(false);
         }
         let mut states = Vec::new();
@@ -130,6 +135,11 @@ impl Simulation {
             format!("equal logs made different states: {states:#?}")
         })?;
         Ok(true)
+    }
+
+    /// Whether a node of the v2 API should have ended by now.
+    fn v2_due(&self) -> bool {
+        self.history.model().v2().due(unix_ns(self.now)).is_some()
     }
 
     /// In the end every watcher has been told everything.
