@@ -16,29 +16,40 @@ const ANSWER_BYTES_MAX: usize = 1 << 20;
 
 /// Returns the body of a successful answer to `GET <url><path>`.
 pub(crate) async fn get(url: &str, path: &str) -> Option<Bytes> {
-    tokio::time::timeout(ANSWER_TIMEOUT, ask(url, path)).await.ok().flatten()
+    try_get(url, path).await.ok()
 }
 
-async fn ask(url: &str, path: &str) -> Option<Bytes> {
-    let authority = url.strip_prefix("http://")?;
-    let stream = TcpStream::connect(authority).await.ok()?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
+/// The same, or why there is none, in Go's words.
+pub(crate) async fn try_get(url: &str, path: &str) -> Result<Bytes, String> {
+    let answer = tokio::time::timeout(ANSWER_TIMEOUT, ask(url, path)).await;
+    let answer = answer.unwrap_or_else(|_| Err("context deadline exceeded".to_owned()));
+    answer.map_err(|reason| format!("Get \"{url}{path}\": {reason}"))
+}
+
+async fn ask(url: &str, path: &str) -> Result<Bytes, String> {
+    let authority = url.strip_prefix("http://").ok_or("unsupported protocol scheme")?;
+    let stream = TcpStream::connect(authority).await.map_err(|error| {
+        format!("dial tcp {authority}: connect: {}", crate::config::go_io_error(&error))
+    })?;
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
     let request =
         Request::get(path).header(http::header::HOST, authority).body(Empty::<Bytes>::new());
     let answer = async {
-        let response = sender.send_request(request.ok()?).await.ok()?;
+        let request = request.map_err(|error| error.to_string())?;
+        let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
         if !response.status().is_success() {
-            return None;
+            return Err(format!("unexpected status {}", response.status()));
         }
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await.ok()?;
-        Some(body.to_bytes())
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+        Ok(body.map_err(|error| error.to_string())?.to_bytes())
     };
     let mut connection = std::pin::pin!(connection);
     let mut answer = std::pin::pin!(answer);
     loop {
         tokio::select! {
             answer = &mut answer => return answer,
-            ended = &mut connection => ended.ok()?,
+            ended = &mut connection => ended.map_err(|error| error.to_string())?,
         }
     }
 }

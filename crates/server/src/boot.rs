@@ -11,8 +11,9 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, SyncSender};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use quoin_api::error::Error;
 use quoin_node::recover::{Recovered, recover};
 use quoin_node::{DataDir, Options, RecoverError, RequestIds, wal};
 use quoin_vfs::{FileSystem, OsFs};
@@ -32,7 +33,7 @@ use crate::peer::{self, Transport};
 use crate::publish;
 use crate::quota::{self, Quota};
 use crate::serve::{Front, Network};
-use crate::{compactor, log, version};
+use crate::{compactor, log, record, version};
 
 /// The value of `--metrics` that asks for how long handlers take. All others do not, as in etcd.
 const EXTENSIVE: &str = "extensive";
@@ -132,6 +133,10 @@ fn recover_member(
     runtime: &Runtime,
 ) -> Result<Recovered<Waiter>, BootError> {
     let initialized = wal::Wal::exists(fs.as_ref(), &dir.wal()).map_err(RecoverError::from)?;
+    if initialized {
+        log::info!("server has already been initialized",
+            "data-dir" => &config.data_dir, "dir-type" => "member");
+    }
     log::write(&config.starting_record(initialized));
     let bootstrap = bootstrap::bootstrap(config, initialized, runtime)?;
     let ticks = u32::try_from(config.election_ticks()).unwrap_or(u32::MAX);
@@ -161,7 +166,37 @@ fn recover_member(
             "file" => repair.file.display().to_string(), "offset" => repair.offset,
             "dropped-bytes" => repair.dropped_bytes);
     }
+    log_member(&recovered, initialized);
     Ok(recovered)
+}
+
+/// Says who this member is, with etcd's texts.
+fn log_member(recovered: &Recovered<Waiter>, initialized: bool) {
+    let member = format!("{:x}", recovered.metadata.node.0);
+    let cluster = format!("{:x}", recovered.metadata.cluster);
+    if initialized {
+        log::info!("restarting local member", "cluster-id" => cluster,
+            "local-member-id" => member, "commit-index" => recovered.node.raft().commit().0);
+    } else {
+        log::info!("starting local member", "local-member-id" => member, "cluster-id" => cluster);
+    }
+}
+
+/// Says what runs from now on.
+fn log_start(member: &Member) {
+    let mut started = record!(
+        Info, "starting etcd server",
+        "local-member-id" => format!("{:x}", member.id),
+        "local-server-version" => version::ETCD_VERSION,
+    );
+    let version = match member.view().membership().version() {
+        Some(version) => {
+            started = started.with("cluster-id", format!("{:x}", member.cluster_id));
+            format!("{}.{}", version.major, version.minor)
+        }
+        None => "to_be_decided".to_owned(),
+    };
+    log::write(&started.with("cluster-version", version));
 }
 
 /// After this time an unconfirmed read round is replaced, as in etcd.
@@ -178,6 +213,10 @@ fn ticks_of(config: &Config, time: Duration) -> u64 {
 
 fn request_timeout_ticks(config: &Config) -> u64 {
     ticks_of(config, REQUEST_TIMEOUT) + 2 * config.election_ticks() as u64
+}
+
+fn request_timeout(config: &Config) -> Duration {
+    config.heartbeat() * u32::try_from(request_timeout_ticks(config)).unwrap_or(u32::MAX)
 }
 
 /// Returns milliseconds since the epoch.
@@ -220,6 +259,7 @@ impl Running {
         let peers = Arc::new(Peers::new(Arc::clone(&member), files, runtime.clone()));
         let transport = transport(config, &member, &peers, runtime)?;
         peers.connect(Arc::clone(&transport));
+        log_start(&member);
         let parts = Parts {
             member: Arc::clone(&member),
             outside: Arc::clone(&peers) as Arc<dyn driver::Outside>,
@@ -240,6 +280,7 @@ impl Running {
         let (stop_peers, peers_stopped) = watch::channel(false);
         for listener in listeners.peer {
             let listener = tokio::net::TcpListener::from_std(listener)?;
+            log::info!("serving peer traffic", "address" => listener.local_addr()?.to_string());
             let mut stopped = peers_stopped.clone();
             let stop = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
             tokio::spawn(peer::serve(listener, Arc::clone(&self.transport), stop));
@@ -251,11 +292,8 @@ impl Running {
         let retention = self.config.auto_compaction().map_err(BootError::Bootstrap)?;
         let compactions = tokio::spawn(compactor::run(Arc::clone(&self.member), retention));
         let (member, config) = (Arc::clone(&self.member), Arc::clone(&self.config));
-        let leases = Leases::new(
-            Arc::clone(&member),
-            Arc::clone(&self.transport),
-            config.heartbeat() * u32::try_from(request_timeout_ticks(&config)).unwrap_or(u32::MAX),
-        );
+        let leases =
+            Leases::new(Arc::clone(&member), Arc::clone(&self.transport), request_timeout(&config));
         let quota = Arc::new(Quota::new(config.quota_bytes()));
         quota.announce();
         let looks = tokio::spawn(quota::watch(Arc::clone(&member), Arc::clone(&quota)));
@@ -325,20 +363,31 @@ impl Running {
 
     /// Moves leadership to the voter that has been connected longest, if this member leads.
     async fn hand_over(&self) {
+        let id = format!("{:x}", self.member.id);
         if !self.member.is_leader() {
+            log::info!("skipped leadership transfer; local server is not leader",
+                "local-member-id" => id,
+                "current-leader-member-id" => format!("{:x}", self.member.leader()));
             return;
         }
         let view = self.member.view();
         let others = view.membership().members().filter(|other| other.id != self.member.id);
-        let voters = others.filter(|other| !other.is_learner);
-        let connected = voters.filter_map(|other| {
-            self.transport.active_since(other.id).map(|since| (since, other.id))
-        });
-        let Some((_, target)) = connected.min() else {
+        let voters: Vec<u64> =
+            others.filter(|other| !other.is_learner).map(|other| other.id).collect();
+        if voters.is_empty() {
+            log::info!("skipped leadership transfer for single voting member cluster",
+                "local-member-id" => &id, "current-leader-member-id" => &id);
+            return;
+        }
+        let since = |voter: &u64| Some((self.transport.active_since(*voter)?, *voter));
+        let Some((_, target)) = voters.iter().filter_map(since).min() else {
             log::info!("skipped leadership transfer; local server is the only reachable voter",
-                "local-member-id" => format!("{:x}", self.member.id));
+                "local-member-id" => id);
             return;
         };
+        let (began, transferee) = (Instant::now(), format!("{target:x}"));
+        log::info!("leadership transfer starting", "local-member-id" => &id,
+            "current-leader-member-id" => &id, "transferee-member-id" => &transferee);
         let moved = async {
             self.member.input(Input::TransferLeader(target)).ok();
             while self.member.is_leader() {
@@ -346,8 +395,12 @@ impl Running {
             }
         };
         let election = Duration::from_millis(self.config.election_timeout as u64);
-        if tokio::time::timeout(election, moved).await.is_err() {
-            log::warn!("leadership transfer failed", "transferee" => format!("{target:x}"));
+        match tokio::time::timeout(election, moved).await {
+            Ok(()) => log::info!("leadership transfer finished", "local-member-id" => &id,
+                "old-leader-member-id" => &id, "new-leader-member-id" => &transferee,
+                "took" => began.elapsed()),
+            Err(_) => log::warn!("leadership transfer failed", "local-member-id" => &id,
+                "error" => Error::TimeoutLeaderTransfer.to_string()),
         }
     }
 }
@@ -362,7 +415,7 @@ async fn publish_and_serve(
         return Err(BootError::Bootstrap(reason));
     }
     let urls: Vec<String> = config.advertise_client_urls.iter().map(Url::to_string).collect();
-    publish::attributes(&member, &config.name, &urls).await;
+    publish::attributes(&member, &config.name, &urls, request_timeout(&config)).await;
     log::info!("ready to serve client requests");
     for url in &config.listen_client_urls {
         log::info!("serving client traffic insecurely; this is strongly discouraged!",

@@ -19,8 +19,9 @@ use quoin_api::etcdserverpb::{CompactionRequest, InternalRaftRequest};
 use tokio::time::Instant;
 
 use crate::config::AutoCompaction;
-use crate::log;
+use crate::log::{self, Record};
 use crate::member::Member;
+use crate::record;
 
 #[cfg(test)]
 mod tests;
@@ -45,15 +46,17 @@ pub(crate) async fn run(member: Arc<Member>, mode: AutoCompaction) {
         let Some(revision) = schedule.due(begin.elapsed(), member.view().revision()) else {
             continue;
         };
-        let mode = schedule.name();
-        log::info!(format!("starting auto {mode} compaction"), "revision" => revision);
+        let Texts { starting, completed, failed } = schedule.texts();
+        log::write(&schedule.about(record!(Info, starting, "revision" => revision)));
         match compact(&member, revision).await {
             Ok(()) | Err(Error::Compacted) => {
                 schedule.compacted(begin.elapsed(), revision);
-                log::info!(format!("completed auto {mode} compaction"), "revision" => revision);
+                log::write(&schedule.about(record!(Info, completed, "revision" => revision)));
             }
-            Err(error) => log::warn!(format!("failed auto {mode} compaction"),
-                "revision" => revision, "error" => error.to_string()),
+            Err(error) => {
+                let failed = schedule.about(record!(Warn, failed, "revision" => revision));
+                log::write(&failed.with("error", error.to_string()));
+            }
         }
     }
 }
@@ -83,6 +86,13 @@ struct Periodic {
     settled: bool,
 }
 
+/// What is said about a compaction.
+struct Texts {
+    starting: &'static str,
+    completed: &'static str,
+    failed: &'static str,
+}
+
 impl Schedule {
     fn new(mode: AutoCompaction) -> Option<Self> {
         match mode {
@@ -98,10 +108,26 @@ impl Schedule {
         }
     }
 
-    fn name(&self) -> &'static str {
+    fn texts(&self) -> Texts {
         match self {
-            Self::Periodic(_) => "periodic",
-            Self::Revision { .. } => "revision",
+            Self::Periodic(_) => Texts {
+                starting: "starting auto periodic compaction",
+                completed: "completed auto periodic compaction",
+                failed: "failed auto periodic compaction",
+            },
+            Self::Revision { .. } => Texts {
+                starting: "starting auto revision compaction",
+                completed: "completed auto revision compaction",
+                failed: "failed auto revision compaction",
+            },
+        }
+    }
+
+    /// Adds to a line what is kept.
+    fn about(&self, record: Record) -> Record {
+        match self {
+            Self::Periodic(periodic) => record.with("compact-period", periodic.retention),
+            Self::Revision { keep, .. } => record.with("revision-compaction-retention", *keep),
         }
     }
 

@@ -17,6 +17,8 @@
 //! - A failed write or sync of the log ends the process before anything more is said.
 
 mod log_thread;
+mod members_log;
+mod raft_log;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,6 +35,8 @@ use quoin_store::{Checkpoint, Store, View, WriteOptions, Written};
 use quoin_vfs::FileSystem;
 
 use crate::driver::log_thread::LogThread;
+use crate::driver::members_log::KnownMembers;
+use crate::driver::raft_log::{leader_record, notice_record};
 use crate::hashes::Hashes;
 use crate::log;
 use crate::member::{Member, Waiter};
@@ -149,8 +153,13 @@ pub(crate) fn start(
         metrics: Arc::clone(&parts.member.metrics),
     };
     let log = spawn("log", move || log.run())?;
+    let (known, lines) =
+        KnownMembers::recovered(parts.member.cluster_id, parts.member.id, &node.store().view());
+    lines.iter().for_each(log::write);
     let mut driver = Driver {
         node,
+        leader: NodeId::NONE,
+        known,
         parts,
         receiver,
         log: work_sender,
@@ -190,6 +199,10 @@ impl Drop for AbortOnPanic {
 /// The consensus thread.
 struct Driver {
     node: Node<Waiter>,
+    /// The leader that the log last told of.
+    leader: NodeId,
+    /// The members that the log has told of.
+    known: KnownMembers,
     parts: Parts,
     receiver: Receiver<Input>,
     log: mpsc::Sender<LogWork>,
@@ -350,7 +363,8 @@ impl Driver {
         if applied > 0 && took > slow {
             metrics.consensus.slow_applies.add(1);
             log::warn!("apply request took too long", "took" => took,
-                "expected-duration" => slow, "entries" => applied);
+                "expected-duration" => slow, "prefix" => "",
+                "request" => format!("entries:{applied}"), "response" => "");
         }
     }
 
@@ -363,6 +377,10 @@ impl Driver {
     }
 
     fn carry_out(&mut self, turn: Turn<Waiter>) {
+        let id = self.node.options().id;
+        for notice in &turn.notices {
+            log::write(&notice_record(id, notice));
+        }
         if !turn.messages.is_empty() {
             self.parts.outside.send(turn.messages);
         }
@@ -372,6 +390,8 @@ impl Driver {
         }
         if let Some(view) = turn.view {
             self.note_compaction(&view);
+            let members_changed = turn.events.iter().any(|it| matches!(it, Event::Members));
+            self.known.update(&view, members_changed).iter().for_each(log::write);
             self.parts.member.publish_view(turn.passed, view);
         }
         self.parts.member.publish_status(self.node.status());
@@ -394,9 +414,14 @@ impl Driver {
         metrics.compacted_at_s.store(seconds_since_epoch(), Ordering::Relaxed);
     }
 
-    fn tell(&self, event: Event) {
+    fn tell(&mut self, event: Event) {
         match event {
-            Event::Leader(leader) => self.parts.outside.leader_changed(leader),
+            Event::Leader(leader) => {
+                let (id, term) = (self.node.options().id, self.node.raft().term());
+                let before = std::mem::replace(&mut self.leader, leader);
+                log::write(&leader_record(id, before, leader, term));
+                self.parts.outside.leader_changed(leader);
+            }
             Event::Members => self.parts.outside.members_changed(),
             Event::Removed => self.parts.outside.removed(),
             Event::Checkpoint(meta, checkpoint) => self.write_checkpoint(meta, checkpoint),

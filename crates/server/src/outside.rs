@@ -111,15 +111,7 @@ impl Outside for Peers {
     }
 
     fn leader_changed(&self, leader: NodeId) {
-        let id = format!("{:x}", self.member.id);
-        if leader.is_none() {
-            log::info!("raft.node: lost leader", "local-member-id" => id);
-        } else {
-            self.member.metrics.consensus.leader_changes.add(1);
-            let text =
-                format!("raft.node: {id} elected leader {leader} at term {}", self.member.term());
-            log::info!(text);
-        }
+        self.member.metrics.consensus.leader_changes.add(u64::from(!leader.is_none()));
     }
 
     fn members_changed(&self) {

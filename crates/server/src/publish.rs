@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use quoin_api::etcdserverpb::InternalRaftRequest;
 use quoin_api::membershippb::{Attributes, ClusterMemberAttrSetRequest, ClusterVersionSetRequest};
-use quoin_store::{ClusterVersion, Reply};
+use quoin_store::{ClusterVersion, Member as StoredMember, Reply};
 
 use serde::Deserialize;
 
 use crate::ask;
-use crate::log;
+use crate::log::{self, Record};
 use crate::member::Member;
+use crate::record;
 use crate::version;
 
 /// The version of a cluster whose members do not all answer yet, as in etcd.
@@ -35,7 +36,7 @@ pub(crate) async fn endangered(member: &Member) -> Option<String> {
         return None;
     }
     for other in view.membership().members().filter(|other| other.id != member.id) {
-        let version = version_of(&other.peer_urls).await;
+        let version = version_of(other).await;
         if let Some(version) = version.filter(|version| *version < OLDEST_BESIDE) {
             return Some(format!(
                 "member {:x} runs etcd {}.{}, which dies of what newer members write to the log; \
@@ -48,7 +49,18 @@ pub(crate) async fn endangered(member: &Member) -> Option<String> {
 }
 
 /// Publishes this member's name and client URLs; tries until it has succeeded.
-pub(crate) async fn attributes(member: &Member, name: &str, client_urls: &[String]) {
+/// `timeout` is how long an attempt may take, for the log.
+pub(crate) async fn attributes(
+    member: &Member,
+    name: &str,
+    client_urls: &[String],
+    timeout: Duration,
+) {
+    let told = |record: Record| {
+        record
+            .with("local-member-id", format!("{:x}", member.id))
+            .with("local-member-attributes", attributes_text(name, client_urls))
+    };
     let attributes = Attributes { name: name.to_owned(), client_urls: client_urls.to_vec() };
     let request =
         ClusterMemberAttrSetRequest { member_id: member.id, member_attributes: Some(attributes) };
@@ -60,16 +72,22 @@ pub(crate) async fn attributes(member: &Member, name: &str, client_urls: &[Strin
         match member.propose(request).await {
             Ok(_) => break,
             Err(error) => {
-                log::warn!("failed to publish local member to cluster through raft",
-                    "local-member-id" => format!("{:x}", member.id),
-                    "error" => error.to_string());
+                let failed =
+                    told(record!(Warn, "failed to publish local member to cluster through raft"));
+                let failed = failed.with("publish-timeout", timeout);
+                log::write(&failed.with("error", error.to_string()));
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
         }
     }
-    log::info!("published local member to cluster through raft",
-        "local-member-id" => format!("{:x}", member.id),
-        "cluster-id" => format!("{:x}", member.cluster_id));
+    let published = told(record!(Info, "published local member to cluster through raft"));
+    let published = published.with("cluster-id", format!("{:x}", member.cluster_id));
+    log::write(&published.with("publish-timeout", timeout));
+}
+
+/// Returns what a member says about itself, as Go prints it.
+fn attributes_text(name: &str, client_urls: &[String]) -> String {
+    format!("{{Name:{name} ClientURLs:[{}]}}", client_urls.join(" "))
 }
 
 /// Keeps the cluster version up to date while this member leads. Never ends.
@@ -95,13 +113,20 @@ async fn raise_version(member: &Member) {
         (Some(current), Some(lowest)) if lowest > current => lowest,
         (Some(_), _) => return,
     };
+    let text = format!("{}.{}", wanted.major, wanted.minor);
+    match current {
+        None => log::info!("setting up initial cluster version using v3 API",
+            "cluster-version" => &text),
+        Some(current) => log::info!("updating cluster version using v3 API",
+            "from" => format!("{}.{}", current.major, current.minor), "to" => &text),
+    }
     let request = InternalRaftRequest {
         cluster_version_set: Some(ClusterVersionSetRequest { ver: wanted.to_string() }),
         ..InternalRaftRequest::default()
     };
     match member.propose(request).await.map(|applied| applied.result) {
         Ok(Ok(Reply::None)) => {
-            log::info!("cluster version is updated", "cluster-version" => wanted.to_string());
+            log::info!("cluster version is updated", "cluster-version" => text);
         }
         Ok(Ok(other)) => {
             log::warn!("cluster version was answered", "reply" => format!("{other:?}"))
@@ -116,7 +141,7 @@ async fn raise_version(member: &Member) {
 async fn lowest_version(member: &Member) -> Option<ClusterVersion> {
     let mut lowest = minor(version::ETCD_VERSION)?;
     for other in member.view().membership().members().filter(|other| other.id != member.id) {
-        lowest = lowest.min(version_of(&other.peer_urls).await?);
+        lowest = lowest.min(version_of(other).await?);
     }
     Some(lowest)
 }
@@ -128,13 +153,24 @@ struct Versions {
 }
 
 /// Returns the version of the member that answers at one of these URLs.
-async fn version_of(peer_urls: &[String]) -> Option<ClusterVersion> {
-    for url in peer_urls {
-        if let Some(body) = ask::get(url, "/version").await {
-            let versions: Versions = serde_json::from_slice(&body).ok()?;
-            return minor(&versions.etcdserver);
+async fn version_of(other: &StoredMember) -> Option<ClusterVersion> {
+    let id = format!("{:x}", other.id);
+    let mut last = None;
+    for url in &other.peer_urls {
+        match ask::try_get(url, "/version").await {
+            Ok(body) => {
+                let versions: Versions = serde_json::from_slice(&body).ok()?;
+                return minor(&versions.etcdserver);
+            }
+            Err(error) => {
+                log::warn!("failed to reach the peer URL", "address" => format!("{url}/version"),
+                    "remote-member-id" => &id, "error" => &error);
+                last = Some(error);
+            }
         }
     }
+    let error = last.unwrap_or_else(|| "the member has no peer URLs".to_owned());
+    log::warn!("failed to get version", "remote-member-id" => id, "error" => error);
     None
 }
 

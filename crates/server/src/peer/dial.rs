@@ -40,7 +40,8 @@ pub(super) struct Connection {
 /// Why a request to a peer failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DialError {
-    #[error("dial {0}: {1}")]
+    /// The text is Go's, because operators look for it.
+    #[error("dial tcp {0}: {text}", text = connect_text(.1))]
     Connect(String, io::Error),
     #[error("{}", with_source(.0))]
     Http(#[from] hyper::Error),
@@ -51,11 +52,19 @@ pub(super) enum DialError {
     Answer(String),
 }
 
-/// The HTTP library names its own step only; what the socket said is the cause.
+/// Go names the call of the operating system that failed, if one did.
+fn connect_text(error: &io::Error) -> String {
+    let text = crate::config::go_io_error(error);
+    if error.raw_os_error().is_some() { format!("connect: {text}") } else { text }
+}
+
+/// The HTTP library names its own step only; what the socket said is the cause. A peer that is gone
+/// reads as in Go, because operators look for it.
 fn with_source(error: &hyper::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
+    let Some(source) = error.source() else { return error.to_string() };
+    match source.downcast_ref::<io::Error>().map(io::Error::kind) {
+        Some(io::ErrorKind::UnexpectedEof) => "unexpected EOF".to_owned(),
+        _ => format!("{error}: {source}"),
     }
 }
 

@@ -197,6 +197,7 @@ impl Transport {
                 "remote-peer-server-name" => stated(&headers::SERVER_FROM),
                 "remote-peer-server-version" => stated(&headers::SERVER_VERSION),
                 "remote-peer-cluster-id" => stated(&headers::CLUSTER_ID),
+                "error" => mismatch.text(),
             ));
             Refusal::new(StatusCode::PRECONDITION_FAILED, mismatch.text())
         })

@@ -163,6 +163,7 @@ impl Link {
             Warn,
             "dropped internal Raft message since sending buffer is full",
             "message-type" => kind,
+            "from" => id_text(self.shared.options.node_id),
             "remote-peer-name" => path,
             "remote-peer-active" => self.active_since().is_some(),
         ));
@@ -203,6 +204,14 @@ impl Link {
         let error = record.fields.pop_if(|(key, _)| *key == "error");
         let (local, remote) = (id_text(self.shared.options.node_id), id_text(self.id));
         record = record.with("local-member-id", local).with("remote-peer-id", remote);
+        record.fields.extend(error);
+        self.shared.log(&record);
+    }
+
+    /// Logs a line that names the peer alone, and an error, if there is one, behind it.
+    pub(super) fn log_peer(&self, mut record: Record) {
+        let error = record.fields.pop_if(|(key, _)| *key == "error");
+        record = record.with("remote-peer-id", id_text(self.id));
         record.fields.extend(error);
         self.shared.log(&record);
     }

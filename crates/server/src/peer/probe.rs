@@ -14,9 +14,9 @@ use time::format_description::well_known::Rfc3339;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use super::dial::{self, Connection, DialError, Silence};
-use super::limits;
 use super::link::Link;
 use super::urls::PeerUrl;
+use super::{id_text, limits};
 use crate::log::Value;
 use crate::record;
 
@@ -57,17 +57,19 @@ pub(super) async fn run(link: Arc<Link>) {
                 let drift = OffsetDateTime::now_utc() - now - average / 2;
                 if drift.abs() > HIGH_DRIFT && drift_quiet == 0 {
                     drift_quiet = DRIFT_LOG_PROBES;
-                    link.log(record!(
+                    link.shared.log(&record!(
                         Warn, "prober found high clock drift",
                         "round-tripper-name" => ROUND_TRIPPER,
+                        "remote-peer-id" => id_text(link.id),
                         "clock-drift" => nanos(drift),
                         "rtt" => average,
                     ));
                 }
             }
-            Err(error) => link.log(record!(
+            Err(error) => link.shared.log(&record!(
                 Warn, "prober detected unhealthy status",
                 "round-tripper-name" => ROUND_TRIPPER,
+                "remote-peer-id" => id_text(link.id),
                 "rtt" => smoothed.unwrap_or_default(),
                 "error" => error,
             )),

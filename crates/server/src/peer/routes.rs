@@ -21,6 +21,9 @@ use super::writer::{Offered, StreamBody, StreamSlot};
 use super::{limits, locked, probe, reader};
 use crate::record;
 
+/// The streams that each of two members opens to the other.
+const STREAMS: [StreamKind; 2] = [StreamKind::Append, StreamKind::Message];
+
 /// A member, with all its ways.
 pub(super) struct Routes {
     pub(super) link: Arc<Link>,
@@ -36,20 +39,26 @@ impl Routes {
     /// Starts the tasks that reach out to the peer.
     pub(super) fn start(link: Link) -> Self {
         let link = Arc::new(link);
-        link.log(record!(Info, "starting remote peer"));
+        link.log_peer(record!(Info, "starting remote peer"));
         let queue = link.shared.options.stream_queue;
         let slot = |kind| Arc::new(StreamSlot::new(kind, Arc::clone(&link), queue));
         let (append, message) = (slot(StreamKind::Append), slot(StreamKind::Message));
 
         let mut tasks = JoinSet::new();
         let pipeline = Pipeline::start(&link, &mut tasks);
+        link.log(record!(Info, "started HTTP pipelining with remote peer"));
+        for _ in STREAMS {
+            link.log(record!(Info, "started stream writer with remote peer"));
+        }
         let runtime = &link.shared.runtime;
-        for kind in [StreamKind::Append, StreamKind::Message] {
+        for kind in STREAMS {
+            let started = record!(Info, "started stream reader with remote peer");
+            link.log(started.with("stream-reader-type", kind.name()));
             tasks.spawn_on(reader::run(Arc::clone(&link), kind), runtime);
         }
         tasks.spawn_on(probe::run(Arc::clone(&link)), runtime);
         let snapshots = Arc::new(Semaphore::new(limits::SNAPSHOTS_SENT));
-        link.log(record!(Info, "started remote peer"));
+        link.log_peer(record!(Info, "started remote peer"));
         let (lease_calls, tasks) = (LeaseCalls::new(), Mutex::new(tasks));
         Self { link, append, message, pipeline, lease_calls, snapshots, tasks }
     }
@@ -110,11 +119,16 @@ impl Routes {
 
     /// Ends the streams and all tasks.
     pub(super) fn stop(&self) {
-        self.link.log(record!(Info, "stopping remote peer"));
+        self.link.log_peer(record!(Info, "stopping remote peer"));
         self.append.close();
         self.message.close();
         locked(&self.tasks).abort_all();
-        self.link.log(record!(Info, "stopped remote peer"));
+        self.link.log(record!(Info, "stopped HTTP pipelining with remote peer"));
+        for kind in STREAMS {
+            let stopped = record!(Info, "stopped stream reader with remote peer");
+            self.link.log(stopped.with("stream-reader-type", kind.name()));
+        }
+        self.link.log_peer(record!(Info, "stopped remote peer"));
     }
 }
 

@@ -85,10 +85,13 @@ impl StreamSlot {
 
     /// Ends the attached stream.
     pub(super) fn close(&self) {
+        let stopped = |record: Record| {
+            self.link.log_peer(record.with("stream-writer-type", self.kind.name()));
+        };
         if locked(&self.attached).sender.take().is_some() {
-            self.log(record!(Warn, "closed TCP streaming connection with remote peer"));
+            stopped(record!(Warn, "closed TCP streaming connection with remote peer"));
         }
-        self.log(record!(Info, "stopped TCP streaming connection with remote peer"));
+        stopped(record!(Info, "stopped TCP streaming connection with remote peer"));
     }
 
     /// Notes that the connection of a stream is gone.
