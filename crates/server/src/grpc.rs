@@ -12,6 +12,7 @@ pub(crate) mod large;
 mod lease;
 mod maintenance;
 mod range_stream;
+mod slow;
 mod snapshot;
 pub(crate) mod watch;
 

@@ -22,6 +22,7 @@ use tonic::{Request, Response, Status};
 
 use super::large::Room;
 use super::range_stream::RangeChunks;
+use super::slow::Slow;
 use super::{Reply, Services};
 use crate::log;
 use crate::member::Member;
@@ -40,9 +41,14 @@ impl Kv for Services {
         }
         check_range(&request)?;
         let began = Instant::now();
-        let reply = self.read_range(request).await;
-        let metrics = &self.member.metrics;
-        self.note_read(&metrics.requests.range, began, reply.is_ok());
+        let reply = self.read_range(&request).await;
+        let histograms = &self.member.metrics.requests.range;
+        if let Some(slow) = self.note_read(histograms, began, reply.is_ok()) {
+            slow.log_range(
+                &request,
+                reply.as_ref().map(Response::get_ref).map_err(Status::message),
+            );
+        }
         reply
     }
 
@@ -90,7 +96,11 @@ impl Kv for Services {
         if is_txn_readonly(&request) {
             let began = Instant::now();
             let read = self.read_txn(&request).await;
-            self.note_read(&self.member.metrics.requests.readonly_txn, began, read.is_ok());
+            let histograms = &self.member.metrics.requests.readonly_txn;
+            if let Some(slow) = self.note_read(histograms, began, read.is_ok()) {
+                let error = read.as_ref().err().map(ToString::to_string);
+                slow.log_txn(&request, read.as_ref().map_err(|_| error.as_deref().unwrap_or("")));
+            }
             return self.respond(read?, |r| &mut r.header);
         }
         let _charge = self.charge(txn_cost(&request)).await?;
@@ -120,16 +130,16 @@ impl Kv for Services {
 
 impl Services {
     /// Answers a range that was checked.
-    async fn read_range(&self, request: RangeRequest) -> Reply<RangeResponse> {
+    async fn read_range(&self, request: &RangeRequest) -> Reply<RangeResponse> {
         if !request.serializable {
             self.member.linearize().await?;
         }
         let view = self.member.view();
-        let bytes = view.range_bytes(&request);
+        let bytes = view.range_bytes(request);
         if Room::is_large(bytes) {
-            return self.large_range(request, bytes).await;
+            return self.large_range(request.clone(), bytes).await;
         }
-        let mut response = look(&self.member, &view, &request)?;
+        let mut response = look(&self.member, &view, request)?;
         self.member.fill(&mut response.header);
         Ok(Response::new(response))
     }
@@ -146,13 +156,18 @@ impl Services {
         Ok(response)
     }
 
-    /// Takes note of a read that was answered, or failed.
-    fn note_read(&self, histograms: &[Histogram; 2], began: Instant, success: bool) {
-        let took = began.elapsed();
+    /// Takes note of a read that was answered, or failed. Returns what to log if it was slow.
+    fn note_read(
+        &self,
+        histograms: &[Histogram; 2],
+        began: Instant,
+        success: bool,
+    ) -> Option<Slow> {
+        let (took, expected) = (began.elapsed(), self.config.warning_apply_duration.std());
         histograms[usize::from(success)].observe(took);
-        if took > self.config.warning_apply_duration.std() {
-            self.member.metrics.consensus.slow_applies.add(1);
-        }
+        let is_slow = took > expected;
+        self.member.metrics.consensus.slow_applies.add(u64::from(is_slow));
+        is_slow.then_some(Slow { took, expected })
     }
 
     /// Proposes a request; returns what its entry returned when it was applied here.
