@@ -32,7 +32,7 @@ mod value;
 pub use cluster::{AutoCompaction, InitialCluster, default_host, resolve_host};
 pub use gates::{Feature, FeatureGates};
 pub use go::GoDuration;
-pub(crate) use go::go_io_error;
+pub(crate) use go::{go_io_error, quote};
 pub use settings::Config;
 pub use url::{Scheme, Url};
 pub(crate) use validate::texts;
@@ -45,8 +45,7 @@ use std::process::ExitCode;
 use self::env::EnvError;
 use self::file::FileError;
 use self::flags::{Draft, Stop};
-use self::go::quote;
-use crate::log::{self, LogSettings, Logger, Record};
+use crate::log::{self, Format, LogSettings, Logger, Record};
 use crate::{record, version};
 
 /// What is to be logged about the configuration.
@@ -291,13 +290,18 @@ pub fn load() -> Result<Config, ExitCode> {
     let read_file = |path: &Path| std::fs::read_to_string(path);
     let parsed = Config::parse(&args, &env, read_file).map_err(|exit| exit.report())?;
     let Parsed { mut config, log, notes } = parsed;
-    for note in &notes.early {
-        log::early().write(note);
+    // Lines that come early are JSON, as in etcd; but the old log has none of those.
+    let is_old = log.format == Format::Capnslog;
+    if !is_old {
+        notes.early.iter().for_each(|note| log::early().write(note));
     }
     match Logger::open(&log) {
         Ok(logger) => log::install(logger),
         Err(reason) => return Err(refuse(&args, Notes::default(), None, &reason).report()),
     };
+    if is_old {
+        notes.early.iter().for_each(log::write);
+    }
     let settled = config.settle(default_host());
     for note in notes.configured.iter().chain(&settled) {
         log::write(note);

@@ -1,4 +1,5 @@
-//! Log lines in zap's form, because operators' pipelines and test tools read etcd's.
+//! Log lines in zap's form, because operators' pipelines and test tools read etcd's, or in the form of
+//! etcd 3.4 and older.
 //!
 //! A [`Record`] is a value: what is said, where, how gravely, with which fields. It is made with
 //! [`record!`](crate::record) or written at once with [`info!`] and its siblings. The time is added
@@ -14,8 +15,10 @@
 //!
 //! Not here: sampling, rotation, the system journal.
 
+mod capnslog;
 mod encode;
 mod logger;
+mod old_lines;
 mod record;
 #[cfg(test)]
 mod tests;

@@ -194,7 +194,7 @@ pub(super) fn parse_bool(text: &str) -> Option<bool> {
 }
 
 /// Returns the text in double quotes, as Go's `%q` does.
-pub(super) fn quote(text: &str) -> String {
+pub(crate) fn quote(text: &str) -> String {
     format!("{text:?}")
 }
 

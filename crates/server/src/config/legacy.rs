@@ -145,8 +145,13 @@ impl Legacy {
     pub(super) fn load(&self, config: &mut Config, node: &Node) -> Result<Record, Refusal> {
         match self.fate {
             Renamed(target) => {
-                if let Some(row) = row(target) {
-                    (row.load)(config, node)?;
+                let Some(row) = row(target) else { return Ok(self.note()) };
+                match node {
+                    // One output stood for itself before there was a list of them.
+                    Node::Text(text) if self.name == "log-output" => {
+                        (row.set)(config, text).map_err(Refusal::Value)?;
+                    }
+                    _ => (row.load)(config, node)?,
                 }
             }
             Gate(_) | Debug => match node {

@@ -322,7 +322,7 @@ settings! {
     }
     "Logging" {
         "logger" logger: String = text("zap"),
-            "Kind of logger; 'zap' is the only one.";
+            "Kind of logger: 'zap', or 'capnslog' for the lines of etcd 3.4 and older.";
         "log-outputs" log_outputs: BTreeSet<String> = BTreeSet::from([text("default")]),
             "Comma-separated outputs: 'stderr' (also called 'default'), 'stdout', or files to \
              append to.";

@@ -407,8 +407,31 @@ fn a_wrong_configuration_ends_with_code_1_and_says_why() {
 }
 
 #[test]
+fn the_logger_of_etcd_34_gives_its_lines_and_a_warning() {
+    let args: &[&[&str]] = &[&["--logger=capnslog"], &["--logger=capnslog", "--log-format=json"]];
+    for args in args {
+        let parsed = parse(args, &[], None).expect("the logger is known");
+        assert_eq!(parsed.log.format, Format::Capnslog);
+        let warned = |note: &Record| note.message.starts_with("deprecated logger is set");
+        assert!(parsed.notes.configured.iter().any(warned));
+    }
+}
+
+/// The configuration files of etcd 3.3 and older had one output, not a list of them.
+#[test]
+fn the_logging_of_an_old_file_is_understood() {
+    let file = "debug: true\nlog-package-levels: etcdserver=DEBUG\nlogger: capnslog\n";
+    for output in ["stdout", "[stdout]"] {
+        let text = format!("{file}log-output: {output}\n");
+        let parsed = parse(&["--config-file=c.yml"], &[], Some(&text));
+        let log = parsed.expect("the file is understood").log;
+        let outputs = BTreeSet::from([Output::Stdout]);
+        assert_eq!(log, LogSettings { level: Level::Debug, format: Format::Capnslog, outputs });
+    }
+}
+
+#[test]
 fn a_wrong_logging_configuration_ends_with_code_1() {
-    wrong(&["--logger=capnslog"], "--logger=capnslog is removed in v3.5");
     wrong(&["--logger=foo"], "unknown logger option \"foo\"");
     wrong(&["--log-level=foo"], "unrecognized level: \"foo\"");
     wrong(&["--log-format=foo"], "unknown log format: foo, supported values json, console");

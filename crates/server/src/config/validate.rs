@@ -14,6 +14,9 @@ use super::url::Url;
 use crate::log::{Format, Level, LogSettings, Output, Record};
 use crate::record;
 
+/// The logger of etcd 3.4 and older.
+const OLD_LOGGER: &str = "capnslog";
+
 /// Where etcd expects the system journal in `--log-outputs`.
 pub(super) const JOURNAL: &str = "systemd/journal";
 
@@ -34,15 +37,16 @@ impl Config {
     ///
     /// Returns etcd's text if a value is wrong.
     pub fn log_settings(&self) -> Result<LogSettings, String> {
-        match self.logger.as_str() {
-            "zap" => {}
-            "capnslog" => return Err("--logger=capnslog is removed in v3.5".to_owned()),
+        let is_old = match self.logger.as_str() {
+            "zap" => false,
+            OLD_LOGGER => true,
             other => return Err(format!("unknown logger option {}", quote(other))),
-        }
+        };
         self.check_log_outputs()?;
         let level = Level::parse(&self.log_level)
             .ok_or_else(|| format!("unrecognized level: {}", quote(&self.log_level)))?;
         let format = match self.log_format.as_str() {
+            _ if is_old => Format::Capnslog,
             "json" | "" => Format::Json,
             "console" => Format::Console,
             other => {
@@ -93,6 +97,10 @@ impl Config {
 
     /// Checks everything but logging. Adds what is to be logged to `notes`, also on failure.
     pub(super) fn validate(&self, notes: &mut Vec<Record>) -> Result<(), String> {
+        if self.logger == OLD_LOGGER {
+            let message = "deprecated logger is set; use zap instead";
+            notes.push(record!(Warn, message, "logger" => &self.logger));
+        }
         self.validate_urls(notes)?;
         self.validate_bootstrap()?;
         self.validate_timing()?;

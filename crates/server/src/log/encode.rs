@@ -1,9 +1,10 @@
-//! How a record becomes bytes: zap's JSON form and its console form.
+//! How a record becomes bytes: zap's JSON form and its console form; the old form is in `capnslog`.
 
 use std::fmt::Write as _;
 
 use time::OffsetDateTime;
 
+use super::capnslog;
 use super::record::{Record, Value};
 
 /// The form of a line, `--log-format`.
@@ -13,6 +14,8 @@ pub enum Format {
     Json,
     /// Columns divided by tabs, the fields as a JSON object in the last.
     Console,
+    /// The lines of etcd 3.4 and older, `--logger=capnslog`.
+    Capnslog,
 }
 
 /// Appends the line of `record` and its line feed to `line`.
@@ -20,6 +23,7 @@ pub(super) fn encode(line: &mut String, format: Format, record: &Record, now: Of
     match format {
         Format::Json => json(line, record, now),
         Format::Console => console(line, record, now),
+        Format::Capnslog => capnslog::encode(line, record, now),
     }
     line.push('\n');
 }
@@ -122,7 +126,7 @@ fn timestamp(line: &mut String, now: OffsetDateTime) {
     put(line, format_args!("{sign}{:02}{:02}", minutes / 60, minutes % 60));
 }
 
-fn put(line: &mut String, text: std::fmt::Arguments<'_>) {
+pub(super) fn put(line: &mut String, text: std::fmt::Arguments<'_>) {
     line.write_fmt(text).expect("writing to a string cannot fail");
 }
 

@@ -1,0 +1,215 @@
+//! What a member says when the other one of two is gone and comes back, in the old log and in JSON.
+
+use std::time::{Duration, Instant};
+
+use quoin_tests::cluster::Cluster;
+use quoin_tests::programs;
+use serde_json::Value;
+
+/// A member notices within two election timeouts; a machine that is busy takes longer.
+const SOON: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(50);
+/// The length of `2020-10-19 20:37:26.303167`.
+const TIME_LENGTH: usize = 26;
+
+/// A cluster of two, and which of them leads.
+struct Pair {
+    cluster: Cluster,
+    leader: usize,
+    ids: [String; 2],
+}
+
+impl Pair {
+    /// `id_of` finds a member's ID in its log.
+    fn start(label: &str, settings: &[(&'static str, &str)], id_of: fn(&str) -> String) -> Self {
+        let mut cluster = Cluster::start_with(&programs::subject_etcd(), 2, label, settings);
+        let ids = [0, 1].map(|position| id_of(&cluster.server(position).log_text()));
+        let leads = |text: &str| text.contains("became leader at term");
+        let is_leader = leads(&cluster.server(1).log_text());
+        Self { cluster, leader: usize::from(is_leader), ids }
+    }
+
+    fn leader_log(&mut self) -> String {
+        self.cluster.server(self.leader).log_text()
+    }
+
+    /// Waits until the leader's log holds all these texts.
+    fn wait(&mut self, texts: &[String]) {
+        for text in texts {
+            let waited = self.cluster.server(self.leader).wait_log(text, SOON);
+            waited.unwrap_or_else(|error| panic!("{error}"));
+        }
+    }
+}
+
+/// Returns what stands between two texts.
+fn between(text: &str, before: &str, after: &str) -> String {
+    let (_, rest) = text.split_once(before).unwrap_or_else(|| panic!("no {before:?} in\n{text}"));
+    let (found, _) = rest.split_once(after).unwrap_or_else(|| panic!("no {after:?} in\n{text}"));
+    found.to_owned()
+}
+
+/// Checks that the texts stand in the log in this order.
+#[track_caller]
+fn assert_order(log: &str, texts: &[String]) {
+    let mut rest = log;
+    for text in texts {
+        let (_, after) = rest.split_once(text.as_str()).unwrap_or_else(|| {
+            panic!("{text:?} is not there, or not in its place:\n{log}");
+        });
+        rest = after;
+    }
+}
+
+/// Checks the form of an old line.
+#[track_caller]
+fn assert_old_form(line: &str) {
+    let (time, rest) = line.split_at_checked(TIME_LENGTH).unwrap_or_else(|| panic!("{line:?}"));
+    let form: String = time.chars().map(|it| if it.is_ascii_digit() { '0' } else { it }).collect();
+    assert_eq!(form, "0000-00-00 00:00:00.000000", "{line}");
+    let mut rest = rest.chars();
+    assert_eq!(rest.next(), Some(' '), "{line}");
+    assert!(rest.next().is_some_and(|letter| "CEWNID".contains(letter)), "{line}");
+    let rest = rest.as_str().strip_prefix(" | ").unwrap_or_else(|| panic!("{line}"));
+    let (package, text) = rest.split_once(": ").unwrap_or_else(|| panic!("{line}"));
+    let is_package = |it: char| it.is_ascii_alphanumeric() || it == '/';
+    assert!(package.chars().all(is_package) && !text.is_empty(), "{line}");
+}
+
+#[test]
+fn the_old_log_tells_of_a_lost_member() {
+    let settings = [("logger", "capnslog"), ("log-package-levels", "etcdserver=DEBUG")];
+    let id_of = |log: &str| between(log, "starting member ", " in cluster ");
+    let mut pair = Pair::start("log-old", &settings, id_of);
+    let (own, other) = (pair.ids[pair.leader].clone(), pair.ids[1 - pair.leader].clone());
+    let cluster = between(&pair.leader_log(), " in cluster ", "\n");
+    the_leader_has_told_of_its_start(&mut pair, &own, &other, &cluster);
+
+    pair.cluster.kill(1 - pair.leader);
+    let lost = |stream: &str| {
+        format!("W | rafthttp: lost the TCP streaming connection with peer {other} ({stream})\n")
+    };
+    pair.wait(&[
+        lost("stream MsgApp v2 reader"),
+        lost("stream Message reader"),
+        lost("stream MsgApp v2 writer"),
+        lost("stream Message writer"),
+        format!("I | rafthttp: peer {other} became inactive (message send to peer failed)\n"),
+        format!(
+            "W | rafthttp: health check for peer {other} could not connect: dial tcp 127.0.0.1:"
+        ),
+    ]);
+    let campaigns = format!("I | raft: {own} is starting a new election at term ");
+    let alone = [
+        format!("W | raft: {own} stepped down to follower since quorum is not active\n"),
+        format!("I | raft: {own} became follower at term "),
+        format!("I | raft: raft.node: {own} lost leader {own} at term "),
+        campaigns.clone(),
+        format!("I | raft: {own} became pre-candidate at term "),
+        campaigns,
+    ];
+    pair.wait(&alone[..5]);
+    let deadline = Instant::now() + SOON;
+    while pair.leader_log().matches(&alone[5]).count() < 3 && Instant::now() < deadline {
+        std::thread::sleep(POLL);
+    }
+    assert_order(&pair.leader_log(), &alone);
+
+    pair.cluster.start_all().unwrap_or_else(|error| panic!("{error}"));
+    let restarted = pair.cluster.server(1 - pair.leader).log_text();
+    assert_order(
+        &restarted,
+        &[
+            "N | etcdmain: the server is already initialized as member before, starting as etcd \
+             member...\n"
+                .to_owned(),
+            format!("I | etcdserver: restarting member {other} in cluster {cluster} at commit "),
+        ],
+    );
+    let ended = pair.cluster.server(pair.leader).terminate(SOON);
+    ended.unwrap_or_else(|error| panic!("{error}"));
+    let log = pair.leader_log();
+    assert!(log.contains("N | pkg/osutil: received terminated signal, shutting down...\n"));
+    log.lines().for_each(assert_old_form);
+}
+
+fn the_leader_has_told_of_its_start(pair: &mut Pair, own: &str, other: &str, cluster: &str) {
+    let own_member = pair.cluster.members[pair.leader].clone();
+    let (name, url) = (&own_member.name, &own_member.client_url);
+    assert_order(
+        &pair.leader_log(),
+        &[
+            format!("I | embed: name = {name}\n"),
+            format!("I | embed: data dir = {}\n", own_member.data_dir.display()),
+            "I | embed: heartbeat = 100ms\n".to_owned(),
+            "I | embed: election = 1000ms\n".to_owned(),
+            format!("I | embed: advertise client URLs = {url}\n"),
+            format!("I | etcdserver: starting member {own} in cluster {cluster}\n"),
+            "I | etcdserver/membership: added member ".to_owned(),
+            format!("I | rafthttp: starting peer {other}...\n"),
+            format!("I | raft: {own} became leader at term "),
+            format!("I | raft: raft.node: {own} elected leader {own} at term "),
+            format!("published {{Name:{name} ClientURLs:[{url}]}} to cluster {cluster}\n"),
+            "I | embed: ready to serve client requests\n".to_owned(),
+            "N | embed: serving insecure client requests on ".to_owned(),
+        ],
+    );
+    assert!(pair.leader_log().contains(", this is strongly discouraged!\n"));
+    pair.wait(&["N | etcdserver/membership: set the initial cluster version to 3.".to_owned()]);
+}
+
+#[test]
+fn the_json_log_tells_the_same() {
+    let id_of = |log: &str| {
+        let own = log.lines().find(|line| line.contains("\"msg\":\"starting local member\""));
+        between(own.expect("a member says who it is"), "\"local-member-id\":\"", "\"")
+    };
+    let mut pair = Pair::start("log-json", &[], id_of);
+    let (own, other) = (pair.ids[pair.leader].clone(), pair.ids[1 - pair.leader].clone());
+    pair.cluster.kill(1 - pair.leader);
+    pair.wait(&[
+        format!("{own} stepped down to follower since quorum is not active"),
+        format!("raft.node: {own} lost leader {own} at term "),
+        format!("{own} is starting a new election at term "),
+        "prober detected unhealthy status".to_owned(),
+        "\"stream-writer-type\":\"stream MsgApp v2\"".to_owned(),
+    ]);
+    let log = pair.leader_log();
+    let lines: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}")))
+        .collect();
+    let lines_of = |message: &str| -> Vec<&Value> {
+        lines.iter().filter(|line| line["msg"] == message).collect()
+    };
+    let lost = lines_of("lost TCP streaming connection with remote peer");
+    for (key, stream) in [
+        ("stream-reader-type", "stream MsgApp v2"),
+        ("stream-reader-type", "stream Message"),
+        ("stream-writer-type", "stream MsgApp v2"),
+        ("stream-writer-type", "stream Message"),
+    ] {
+        let line = lost.iter().find(|line| line[key] == stream);
+        let line = line.unwrap_or_else(|| panic!("no {key} {stream}\n{log}"));
+        assert_eq!(line["level"], "warn");
+        assert_eq!(line["remote-peer-id"], *other);
+        assert_eq!(line["local-member-id"], *own);
+        assert_eq!(line["error"].is_string(), key == "stream-reader-type", "{line}");
+    }
+    let inactive = lines_of("peer became inactive (message send to peer failed)");
+    assert_eq!(inactive[0]["peer-id"], *other);
+    assert!(inactive[0]["error"].as_str().is_some_and(|it| it.starts_with("failed to ")));
+    let unhealthy = lines_of("prober detected unhealthy status");
+    assert_eq!(unhealthy[0]["remote-peer-id"], *other);
+    assert_eq!(unhealthy[0]["round-tripper-name"], "ROUND_TRIPPER_RAFT_MESSAGE");
+    let stepped = format!("{own} stepped down to follower since quorum is not active");
+    let stepped = lines_of(&stepped);
+    assert_eq!(stepped[0]["level"], "warn");
+    assert_eq!(stepped[0]["logger"], "raft");
+    assert_eq!(lines_of("added member").len(), 2, "{log}");
+    let added = lines_of("added member")[0];
+    let keys: Vec<&str> = added.as_object().into_iter().flatten().map(|(key, _)| &**key).collect();
+    for key in ["cluster-id", "local-member-id", "added-peer-id", "added-peer-peer-urls"] {
+        assert!(keys.contains(&key), "{added}");
+    }
+}
