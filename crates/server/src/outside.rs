@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use prost::Message as _;
 use quoin_api::error::Error;
 use quoin_api::etcdserverpb::LeaseTimeToLiveResponse;
 use quoin_api::raftpb;
@@ -27,6 +28,7 @@ use crate::member::Member;
 use crate::metrics::Direction;
 use crate::peer::{
     BoxFuture, Inbound, LeaseQuestion, LeaseRefusal, Rejected, SnapshotBody, Transport,
+    codec::is_append,
 };
 
 /// Chunks of a snapshot that may wait for the network, and for the disk at the other end.
@@ -73,7 +75,12 @@ impl Peers {
 impl Outside for Peers {
     fn send(&self, messages: Vec<Message>) {
         if let Some(transport) = self.transport() {
-            transport.send(messages.into_iter().map(wire::encode).collect());
+            let messages: Vec<_> = messages.into_iter().map(wire::encode).collect();
+            let appends = &self.member.metrics.appends;
+            for message in messages.iter().filter(|message| is_append(message)) {
+                appends.sent(self.member.id, message.encoded_len());
+            }
+            transport.send(messages);
         }
     }
 
@@ -112,6 +119,9 @@ impl Outside for Peers {
 
     fn leader_changed(&self, leader: NodeId) {
         self.member.metrics.consensus.leader_changes.add(u64::from(!leader.is_none()));
+        if leader.0 == self.member.id {
+            self.member.metrics.appends.elected(self.member.id);
+        }
     }
 
     fn members_changed(&self) {
@@ -155,6 +165,9 @@ struct ListedMember<'a> {
 
 impl Inbound for Peers {
     fn message(&self, message: raftpb::Message) -> Result<(), Rejected> {
+        if is_append(&message) {
+            self.member.metrics.appends.received(message.from, message.encoded_len());
+        }
         let message = wire::decode(message).map_err(|error| Rejected::Failed(error.to_string()))?;
         self.member.input(Input::Message(message)).map_err(|_| Rejected::QueueFull)
     }

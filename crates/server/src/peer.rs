@@ -52,7 +52,7 @@ use tokio::runtime::Handle;
 use crate::log::{self, Record};
 pub use answer::{PeerBody, text_response};
 pub use lease::{LeaseCallError, LeaseQuestion, LeaseRefusal};
-pub use link::PeerReport;
+pub use link::{FollowerStats, PeerReport};
 pub use listen::serve;
 pub use snapshot::{SnapshotBody, SnapshotSource};
 pub use transport::Transport;

@@ -14,7 +14,7 @@ impl Counter {
         }
     }
 
-    pub(super) fn load(&self) -> u64 {
+    pub(crate) fn load(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }

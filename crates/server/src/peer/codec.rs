@@ -176,7 +176,7 @@ fn is_link_heartbeat(message: &Message) -> bool {
 }
 
 /// Reports whether a message is an append.
-pub(super) fn is_append(message: &Message) -> bool {
+pub(crate) fn is_append(message: &Message) -> bool {
     message.r#type == i32::from(MessageType::MsgApp)
 }
 

@@ -6,7 +6,7 @@
 use std::fmt::Display;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use quoin_api::raftpb::Message;
 
@@ -20,6 +20,8 @@ pub(super) struct Link {
     pub(super) id: u64,
     pub(super) shared: Arc<Shared>,
     pub(super) traffic: Traffic,
+    /// The appends sent to the peer.
+    appends: Mutex<FollowerStats>,
     picker: Mutex<UrlPicker>,
     active_since: Mutex<Option<Instant>>,
     drops: Mutex<Drops>,
@@ -61,12 +63,67 @@ pub struct PeerReport {
     pub disconnected: u64,
 }
 
+/// How long it took to hand appends to the network, as etcd's v2 API shows it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FollowerStats {
+    /// Appends that were sent.
+    pub successes: u64,
+    /// Appends that could not be sent.
+    pub failures: u64,
+    /// The last one, in milliseconds.
+    pub current_ms: f64,
+    /// The mean in milliseconds.
+    pub average_ms: f64,
+    /// The shortest in milliseconds; 2^63 before the first.
+    pub minimum_ms: f64,
+    /// The longest in milliseconds.
+    pub maximum_ms: f64,
+    average_square: f64,
+}
+
+impl Default for FollowerStats {
+    fn default() -> Self {
+        /// Two to the power of 63.
+        const ENDLESS: f64 = 9_223_372_036_854_775_808.0;
+        Self {
+            successes: 0,
+            failures: 0,
+            current_ms: 0.0,
+            average_ms: 0.0,
+            minimum_ms: ENDLESS,
+            maximum_ms: 0.0,
+            average_square: 0.0,
+        }
+    }
+}
+
+impl FollowerStats {
+    /// The standard deviation in milliseconds.
+    pub fn deviation_ms(&self) -> f64 {
+        // Rounding may leave a little less than nothing.
+        (self.average_square - self.average_ms * self.average_ms).max(0.0).sqrt()
+    }
+
+    fn sent(&mut self, took: Duration) {
+        let before = self.successes as f64;
+        self.successes += 1;
+        let now = self.successes as f64;
+        let took_ms = took.as_secs_f64() * 1000.0;
+        self.current_ms = took_ms;
+        self.maximum_ms = self.maximum_ms.max(took_ms);
+        self.minimum_ms = self.minimum_ms.min(took_ms);
+        self.average_ms = (before * self.average_ms + took_ms) / now;
+        self.average_square = (before * self.average_square + took_ms * took_ms) / now;
+    }
+}
+
 impl Link {
     pub(super) fn new(shared: Arc<Shared>, id: u64, urls: &[String]) -> Result<Self, UrlError> {
         Ok(Self {
             id,
             shared,
             traffic: Traffic::default(),
+            appends: Mutex::default(),
             picker: Mutex::new(UrlPicker::new(urls)?),
             active_since: Mutex::new(None),
             drops: Mutex::default(),
@@ -176,6 +233,19 @@ impl Link {
         if was_snapshot {
             self.shared.inbound.snapshot_status(self.id, false);
         }
+    }
+
+    /// Notes that an append was sent, or not.
+    pub(super) fn append_sent(&self, took: Option<Duration>) {
+        let mut appends = locked(&self.appends);
+        match took {
+            Some(took) => appends.sent(took),
+            None => appends.failures += 1,
+        }
+    }
+
+    pub(super) fn follower_stats(&self) -> FollowerStats {
+        *locked(&self.appends)
     }
 
     pub(super) fn sent(&self, bytes: u64) {

@@ -3,6 +3,7 @@
 //! A few workers share one queue. Each keeps its connection while the peer does.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use hyper::StatusCode;
@@ -68,6 +69,8 @@ async fn work(link: Arc<Link>, messages: Arc<Mutex<mpsc::Receiver<Message>>>) {
     loop {
         let Some(message) = messages.lock().await.recv().await else { return };
         let was_snapshot = codec::is_snapshot(&message);
+        let was_append = codec::is_append(&message);
+        let began = Instant::now();
         let body = Bytes::from(message.encode_to_vec());
         let length = body.len() as u64;
         let url = link.pick();
@@ -76,6 +79,9 @@ async fn work(link: Arc<Link>, messages: Arc<Mutex<mpsc::Receiver<Message>>>) {
             Ok(()) => {
                 link.activate();
                 link.sent(length);
+                if was_append {
+                    link.append_sent(Some(began.elapsed()));
+                }
                 if was_snapshot {
                     link.shared.inbound.snapshot_status(link.id, true);
                 }
@@ -84,6 +90,9 @@ async fn work(link: Arc<Link>, messages: Arc<Mutex<mpsc::Receiver<Message>>>) {
                 kept = None;
                 link.url_failed(&url);
                 link.deactivate(SOURCE, "write", &error);
+                if was_append {
+                    link.append_sent(None);
+                }
                 link.lost(was_snapshot);
             }
         }

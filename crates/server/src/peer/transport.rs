@@ -18,7 +18,8 @@ use super::link::Link;
 use super::routes::{Remote, Routes};
 use super::writer::StreamBody;
 use super::{
-    Inbound, Options, PeerReport, Shared, SnapshotSource, UrlError, codec, id_text, limits,
+    FollowerStats, Inbound, Options, PeerReport, Shared, SnapshotSource, UrlError, codec, id_text,
+    limits,
 };
 use crate::record;
 
@@ -166,6 +167,12 @@ impl Transport {
     /// Returns the state of every member.
     pub fn reports(&self) -> Vec<PeerReport> {
         self.read().members.values().map(|routes| routes.link.report()).collect()
+    }
+
+    /// Returns what the appends to every member took.
+    pub fn follower_stats(&self) -> Vec<(u64, FollowerStats)> {
+        let members = &self.read().members;
+        members.iter().map(|(id, routes)| (*id, routes.link.follower_stats())).collect()
     }
 
     /// Ends all connections. Peers that are added later are ignored.

@@ -11,6 +11,7 @@
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Body, Frame};
@@ -21,7 +22,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval_at};
 
 use super::codec::{Encoder, StreamKind};
 use super::link::Link;
-use super::{limits, locked};
+use super::{codec, limits, locked};
 use crate::log::Record;
 use crate::record;
 
@@ -141,12 +142,21 @@ impl StreamBody {
 
     /// Encodes a message and those that wait behind it.
     fn encode_batch(&mut self, first: &Message) {
-        self.encoder.message(first, &mut self.buffer);
+        self.encode(first);
         while self.buffer.len() < limits::BATCH_BYTES {
             let Ok(message) = self.queue.try_recv() else { break };
-            self.encoder.message(&message, &mut self.buffer);
+            self.encode(&message);
         }
         self.carried = true;
+    }
+
+    fn encode(&mut self, message: &Message) {
+        let began = Instant::now();
+        self.encoder.message(message, &mut self.buffer);
+        // etcd counts the appends of their stream only.
+        if self.slot.kind == StreamKind::Append && codec::is_append(message) {
+            self.slot.link.append_sent(Some(began.elapsed()));
+        }
     }
 
     fn take_frame(&mut self) -> Frame<Bytes> {
