@@ -185,7 +185,7 @@ pub(super) fn parse_int(text: &str) -> Result<i64, NumberError> {
 }
 
 /// Reads one of the words that Go takes for a boolean.
-pub(super) fn parse_bool(text: &str) -> Option<bool> {
+pub(crate) fn parse_bool(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
