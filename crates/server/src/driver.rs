@@ -38,8 +38,9 @@ use crate::driver::log_thread::LogThread;
 use crate::driver::members_log::KnownMembers;
 use crate::driver::raft_log::{leader_record, notice_record};
 use crate::hashes::Hashes;
+use crate::lane::{Answering, Waiter};
 use crate::log;
-use crate::member::{Member, Waiter};
+use crate::member::Member;
 use crate::metrics::Metrics;
 
 /// Inputs that may wait for the consensus thread. Beyond, requests are refused and peer messages
@@ -399,9 +400,9 @@ impl Driver {
         for event in turn.events {
             self.tell(event);
         }
+        let mut answering = Answering::default();
         for (waiter, answer) in turn.answers {
-            // A client that went away wants no answer.
-            drop(waiter.send(answer));
+            answering.answer(waiter, answer);
         }
     }
 
@@ -435,7 +436,7 @@ impl Driver {
 
     fn stop(mut self) {
         for (waiter, answer) in self.node.stop() {
-            drop(waiter.send(answer));
+            waiter.answer(answer);
         }
     }
 

@@ -1,7 +1,8 @@
 //! The etcd process: configuration, gRPC, HTTP, peer transport, threads.
 //!
 //! In reading order: [`config`] and [`log`] (what the operator says and sees), [`boot`] (the way
-//! up and down), `driver` (the threads), `member` (the member as network tasks see it), `bell`
+//! up and down), `driver` (the threads), `member` (the member as network tasks see it), `lane` (how
+//! answers reach them), `bell`
 //! (how they learn of a new view), `lease`, `serve`, `grpc`, `http` and `v2` (the client port), `quota`
 //! and `compactor` (how much is kept), `metrics` (what was counted), `peer` and `outside` (the other
 //! members), `publish` (what a member says about itself), [`version`].
@@ -17,6 +18,7 @@ mod driver;
 mod grpc;
 mod hashes;
 mod http;
+mod lane;
 mod lease;
 pub mod log;
 mod member;

@@ -18,11 +18,11 @@ use quoin_api::error::Error;
 use quoin_api::etcdserverpb::{InternalRaftRequest, RequestHeader, ResponseHeader};
 use quoin_node::{Answer, Failure, LeaseCall, RequestIds, Status};
 use quoin_store::{Applied, RequestKind, View};
-use tokio::sync::oneshot;
 
 use crate::bell::Bells;
 use crate::driver::{INPUTS_MAX, Input};
 use crate::hashes::Hashes;
+use crate::lane::Waiter;
 use crate::metrics::{Metrics, Present};
 
 /// Requests of clients that may wait for the consensus thread. The rest of its queue is for the
@@ -30,9 +30,6 @@ use crate::metrics::{Metrics, Present};
 const REQUESTS_MAX: usize = INPUTS_MAX / 2;
 /// Bytes of the proposals among them.
 const REQUESTS_BYTES_MAX: usize = 64 << 20;
-
-/// How a client that waits is found again.
-pub(crate) type Waiter = oneshot::Sender<Answer>;
 
 /// The settings of a member that requests are checked against.
 #[derive(Clone, Debug)]
@@ -213,7 +210,7 @@ impl Member {
         if data.len() > self.limits.request_bytes {
             return Err(Error::RequestTooLarge);
         }
-        let (waiter, answer) = oneshot::channel();
+        let (waiter, answer) = Waiter::new();
         let bytes = data.len();
         self.request(Input::Propose { id, data, waiter }, bytes)?;
         let mut pending = PendingProposal::begin(&self.metrics);
@@ -231,7 +228,7 @@ impl Member {
 
     /// Waits until a view published from now on shows every write acknowledged before the call.
     pub(crate) async fn linearize(&self) -> Result<(), Error> {
-        let (waiter, answer) = oneshot::channel();
+        let (waiter, answer) = Waiter::new();
         self.request(Input::Read(waiter), 0)?;
         match answer.await {
             Ok(Answer::Readable) => Ok(()),
@@ -244,7 +241,7 @@ impl Member {
 
     /// Asks about leases, of which only the leader can tell.
     pub(crate) async fn lease(&self, call: LeaseCall) -> Result<Answer, Failure> {
-        let (waiter, answer) = oneshot::channel();
+        let (waiter, answer) = Waiter::new();
         let queued = self.request(Input::Lease(call, waiter), 0);
         queued.map_err(|error| match error {
             Error::TooManyRequests => Failure::Overloaded,

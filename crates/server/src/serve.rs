@@ -36,6 +36,7 @@ use self::authority::LenientAuthority;
 use crate::config::Config;
 use crate::grpc::{Services, admission, call, counted, watch as watching};
 use crate::http as endpoints;
+use crate::lane::Lane;
 use crate::log;
 use crate::member::Member;
 use crate::metrics::{Call, Exporter};
@@ -283,6 +284,7 @@ async fn serve_dealt(
     let mut connections = tokio::task::JoinSet::new();
     let mut stop = stopped.clone();
     tokio::spawn(Arc::clone(&front.watch).run(stopped.clone()));
+    tokio::spawn(Lane::of_this_thread().run());
     loop {
         let stream = tokio::select! {
             stream = dealt.recv() => stream,
