@@ -34,6 +34,7 @@ use crate::peer::{self, Transport};
 use crate::publish;
 use crate::quota::{self, Quota};
 use crate::serve::{Front, Network};
+use crate::v2::{self, V2, Watchers};
 use crate::{compactor, log, record, version};
 
 /// The value of `--metrics` that asks for how long handlers take. All others do not, as in etcd.
@@ -232,6 +233,7 @@ struct Running {
     member: Arc<Member>,
     peers: Arc<Peers>,
     transport: Arc<Transport>,
+    watchers: Arc<Watchers>,
     threads: Threads,
     inputs: SyncSender<Input>,
 }
@@ -261,7 +263,9 @@ impl Running {
         let transport = transport(config, &member, &peers, runtime)?;
         peers.connect(Arc::clone(&transport));
         log_start(&member);
+        let watchers = Arc::new(Watchers::new(node.store().v2()));
         let parts = Parts {
+            watchers: Arc::clone(&watchers),
             member: Arc::clone(&member),
             outside: Arc::clone(&peers) as Arc<dyn driver::Outside>,
             inputs: inputs.clone(),
@@ -273,7 +277,8 @@ impl Running {
             campaign_alone: config.initial_election_tick_advance,
         };
         let threads = driver::start(node, wal, receiver, parts)?;
-        Ok(Self { config: Arc::clone(config), member, peers, transport, threads, inputs })
+        let config = Arc::clone(config);
+        Ok(Self { config, member, peers, transport, watchers, threads, inputs })
     }
 
     /// Serves until a signal or until this member is removed.
@@ -291,6 +296,8 @@ impl Running {
         let versions = publish::cluster_version(Arc::clone(&self.member));
         let versions = tokio::spawn(versions);
         let retention = self.config.auto_compaction().map_err(BootError::Bootstrap)?;
+        let waits = tokio::spawn(Arc::clone(&self.watchers).run());
+        let clock = tokio::spawn(v2::sync::run(Arc::clone(&self.member)));
         let compactions = tokio::spawn(compactor::run(Arc::clone(&self.member), retention));
         let (member, config) = (Arc::clone(&self.member), Arc::clone(&self.config));
         let leases =
@@ -301,7 +308,14 @@ impl Running {
         let services = Services { member, config, leases, quota, room: Arc::default() };
         let exporter = self.exporter(&services);
         let metrics = Listening::start(listeners.metrics, &exporter)?;
-        let serving = publish_and_serve((services, exporter), listeners.client);
+        let v2 = Arc::new(V2::new(
+            Arc::clone(&self.member),
+            Arc::clone(&self.config),
+            Arc::clone(&self.watchers),
+            Arc::clone(&self.transport),
+            Arc::clone(&services.room),
+        ));
+        let serving = publish_and_serve((services, exporter), v2, listeners.client);
         let mut serving = std::pin::pin!(serving);
         let mut network = None;
         let stopped_by = loop {
@@ -315,7 +329,7 @@ impl Running {
         if let Some((_, name)) = stopped_by {
             log::info!("received signal; shutting down", "signal" => name);
         }
-        for task in [versions, compactions, looks] {
+        for task in [versions, compactions, looks, waits, clock] {
             task.abort();
         }
         self.stop((network, metrics), &stop_peers).await;
@@ -342,6 +356,7 @@ impl Running {
         log::write(&closing);
         self.hand_over().await;
         // The queue takes it as soon as the consensus thread has made room.
+        self.watchers.close();
         let inputs = self.inputs;
         let threads = self.threads;
         let stopped = tokio::task::spawn_blocking(move || {
@@ -409,6 +424,7 @@ impl Running {
 /// Publishes this member through the log and opens the client port.
 async fn publish_and_serve(
     (services, exporter): (Services, Exporter),
+    v2: Arc<V2>,
     listeners: Vec<TcpListener>,
 ) -> Result<Network, BootError> {
     let Services { member, config, .. } = services.clone();
@@ -422,7 +438,7 @@ async fn publish_and_serve(
         log::info!("serving client traffic insecurely; this is strongly discouraged!",
             "traffic" => "grpc+http", "address" => url.host_port());
     }
-    let front = Front::new(services, exporter, &config);
+    let front = Front::new(services, exporter, v2, &config);
     let network = Network::start(listeners, &front, network_threads())?;
     log::write(&config.serving_record(member.id));
     Ok(network)

@@ -32,7 +32,7 @@ mod value;
 pub use cluster::{AutoCompaction, InitialCluster, default_host, resolve_host};
 pub use gates::{Feature, FeatureGates};
 pub use go::GoDuration;
-pub(crate) use go::{go_io_error, quote};
+pub(crate) use go::{go_io_error, parse_bool, quote};
 pub use settings::Config;
 pub use url::{Scheme, Url};
 pub(crate) use validate::texts;

@@ -42,6 +42,7 @@ use crate::lane::{Answering, Waiter};
 use crate::log;
 use crate::member::Member;
 use crate::metrics::Metrics;
+use crate::v2::Watchers;
 
 /// Inputs that may wait for the consensus thread. Beyond, requests are refused and peer messages
 /// are dropped.
@@ -110,6 +111,8 @@ pub(crate) struct Parts {
     pub(crate) checkpoint_dir: PathBuf,
     /// Where hashes of compactions go.
     pub(crate) hashes: Arc<Hashes>,
+    /// Who watches the store of the v2 API.
+    pub(crate) watchers: Arc<Watchers>,
     /// The length of a tick.
     pub(crate) tick: Duration,
     /// A batch of entries that takes longer to apply is slow.
@@ -389,6 +392,8 @@ impl Driver {
             // The log thread ends before this one only by ending the process.
             self.log.send(turn.log).expect("the log thread outlives the consensus thread");
         }
+        // Before the view: who knows the view may not miss what led to it.
+        self.parts.watchers.push(turn.v2);
         if let Some(view) = turn.view {
             self.note_compaction(&view);
             let members_changed = turn.events.iter().any(|it| matches!(it, Event::Members));

@@ -1,21 +1,23 @@
 //! The plain endpoints of the client port: `/version`, `/health` and `/metrics`. The listeners of
 //! metrics have the last two.
 //!
-//! Not here: gRPC, the peers' endpoints, the JSON gateway.
+//! Not here: gRPC, `/v2/...` (`v2`), the peers' endpoints, the JSON gateway.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, ORIGIN};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use quoin_api::etcdserverpb::{AlarmType, RangeRequest};
 use quoin_store::ClusterVersion;
 use serde::Serialize;
+use tonic::body::Body;
 
 use crate::log;
 use crate::member::Member;
 use crate::metrics::{CONTENT_TYPE as METRICS_TYPE, Exporter};
+use crate::v2::{self, V2};
 use crate::version;
 
 /// What `/version` says.
@@ -49,15 +51,33 @@ pub(crate) fn storage_version(cluster: ClusterVersion) -> String {
     format!("{}.{}.0", cluster.major, cluster.minor)
 }
 
-/// Answers a request that is not gRPC.
+/// Answers a request that is not gRPC, as etcd's router does: a path that is not clean is sent to the
+/// clean one.
 pub(crate) async fn handle<B>(
     exporter: Arc<Exporter>,
+    v2: Arc<V2>,
     request: Request<B>,
-) -> Response<Full<Bytes>> {
-    match request.uri().path() {
-        "/version" => version(&exporter.member, request.method()),
-        _ => handle_metrics(exporter, request).await,
-    }
+) -> Response<Body>
+where
+    B: hyper::body::Body<Data = Bytes>,
+    B::Error: std::fmt::Display,
+{
+    let config = Arc::clone(&exporter.config);
+    let origin = request.headers().get(ORIGIN).cloned();
+    let Some(path) = v2::decode_path(request.uri().path()) else { return v2::bad_request() };
+    let mut response = if request.method() == Method::OPTIONS {
+        v2::options()
+    } else if let Some(location) = v2::clean_location(&path, request.uri().query()) {
+        v2::redirect(request.method(), &location)
+    } else {
+        match path.as_slice() {
+            b"/version" => version(&exporter.member, request.method()).map(Body::new),
+            b"/health" | b"/metrics" => handle_metrics(exporter, request).await.map(Body::new),
+            _ => v2.handle(&path, request).await,
+        }
+    };
+    v2::allow_origins(&config, origin.as_ref(), response.headers_mut());
+    response
 }
 
 /// Answers a request on a listener of metrics.

@@ -28,6 +28,6 @@ pub mod peer;
 mod publish;
 mod quota;
 mod serve;
-#[expect(dead_code, reason = "nothing is answered with it yet")]
+#[expect(dead_code, reason = "members, statistics and users are not answered yet")]
 mod v2;
 pub mod version;

@@ -15,7 +15,9 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use prost::Message as _;
 use quoin_api::error::Error;
-use quoin_api::etcdserverpb::{InternalRaftRequest, RequestHeader, ResponseHeader};
+use quoin_api::etcdserverpb::{
+    InternalRaftRequest, Request as V2Request, RequestHeader, ResponseHeader,
+};
 use quoin_node::{Answer, Failure, LeaseCall, RequestIds, Status};
 use quoin_store::{Applied, RequestKind, View};
 
@@ -202,11 +204,22 @@ impl Member {
         result
     }
 
+    /// Proposes a request of the v2 API and waits until it is applied here. Its ID is set here. The
+    /// answer is [`Reply::V2`](quoin_store::Reply::V2), or nothing for what is about the members.
+    pub(crate) async fn propose_v2(&self, request: V2Request) -> Result<Applied, Error> {
+        let id = self.ids.next();
+        let request = V2Request { id, ..request };
+        self.propose_entry(id, Bytes::from(request.encode_to_vec())).await
+    }
+
     async fn propose_uncounted(&self, request: InternalRaftRequest) -> Result<Applied, Error> {
         let id = self.ids.next();
         let header = RequestHeader { id, ..RequestHeader::default() };
         let request = InternalRaftRequest { header: Some(header), ..request };
-        let data = Bytes::from(request.encode_to_vec());
+        self.propose_entry(id, Bytes::from(request.encode_to_vec())).await
+    }
+
+    async fn propose_entry(&self, id: u64, data: Bytes) -> Result<Applied, Error> {
         if data.len() > self.limits.request_bytes {
             return Err(Error::RequestTooLarge);
         }

@@ -40,6 +40,7 @@ use crate::lane::Lane;
 use crate::log;
 use crate::member::Member;
 use crate::metrics::{Call, Exporter};
+use crate::v2::V2;
 
 /// Bytes that a message may have beyond the largest request, as in etcd.
 const MESSAGE_OVERHEAD_BYTES: usize = 512 << 10;
@@ -70,6 +71,7 @@ pub(crate) struct Front {
     health: HealthServer<HealthService>,
     watch: Arc<watching::Shard>,
     exporter: Arc<Exporter>,
+    v2: Arc<V2>,
     member: Arc<Member>,
     config: Arc<Config>,
     message_bytes: usize,
@@ -96,13 +98,19 @@ impl KeepAlive {
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
 impl Front {
-    pub(crate) fn new(services: Services, exporter: Exporter, config: &Config) -> Self {
+    pub(crate) fn new(
+        services: Services,
+        exporter: Exporter,
+        v2: Arc<V2>,
+        config: &Config,
+    ) -> Self {
         let bytes = services.member.limits.request_bytes + MESSAGE_OVERHEAD_BYTES;
         let reporter = HealthReporter::new();
         let health = HealthServer::new(HealthService::from_health_reporter(reporter));
         Self {
             watch: Arc::new(watching::Shard::new(&services.member, config)),
             exporter: Arc::new(exporter),
+            v2,
             member: Arc::clone(&services.member),
             config: Arc::clone(&services.config),
             kv: KvServer::new(services.clone()).max_decoding_message_size(bytes),
@@ -132,10 +140,8 @@ impl hyper::service::Service<Request<Incoming>> for Front {
     fn call(&self, request: Request<Incoming>) -> Answer {
         let path = request.uri().path();
         if !call::is_grpc(&request) {
-            let exporter = Arc::clone(&self.exporter);
-            return Box::pin(async move {
-                Ok(endpoints::handle(exporter, request).await.map(Body::new))
-            });
+            let (exporter, v2) = (Arc::clone(&self.exporter), Arc::clone(&self.v2));
+            return Box::pin(async move { Ok(endpoints::handle(exporter, v2, request).await) });
         }
         let metrics = &self.member.metrics;
         let rpc = Call::begin(metrics, path);
@@ -305,7 +311,11 @@ async fn serve_dealt(
 
 async fn serve_connection(stream: TcpStream, front: Front, mut stopped: watch::Receiver<bool>) {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_READ_TIMEOUT)
+        .title_case_headers(true);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -371,7 +371,7 @@ settings! {
             "Time between two looks at whether a downgrade is complete.";
     }
     "Legacy" {
-        "enable-v2" enable_v2: bool = false,
+        "enable-v2" enable_v2: bool = true,
             "Whether the API of etcd 2 is served.";
     }
     "Unsafe" {

@@ -46,7 +46,7 @@ const REFUSED: [&str; 29] = [
 
 /// Settings that change nothing here. Those of TLS are among them because TLS itself is refused,
 /// and those that only forbid something because it is not there.
-const WITHOUT_EFFECT: [&str; 34] = [
+const WITHOUT_EFFECT: [&str; 32] = [
     "auth-token-ttl",
     "backend-batch-interval",
     "backend-batch-limit",
@@ -56,7 +56,6 @@ const WITHOUT_EFFECT: [&str; 34] = [
     "cipher-suites",
     "compaction-batch-limit",
     "compaction-sleep-interval",
-    "cors",
     "distributed-tracing-address",
     "distributed-tracing-instance-id",
     "distributed-tracing-sampling-rate",
@@ -64,7 +63,6 @@ const WITHOUT_EFFECT: [&str; 34] = [
     "downgrade-check-time",
     "enable-grpc-gateway",
     "enable-pprof",
-    "enable-v2",
     "grpc-keepalive-min-time",
     "log-rotation-config-json",
     "max-learners",

@@ -85,13 +85,13 @@ impl Room {
     }
 
     /// Returns true for an answer that needs room.
-    pub(super) fn is_large(bytes: usize) -> bool {
+    pub(crate) fn is_large(bytes: usize) -> bool {
         bytes >= LARGE_BYTES
     }
 
     /// Waits for room for an answer of about so many bytes. Meanwhile answers that nobody takes are
     /// given up.
-    pub(super) async fn enter(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
+    pub(crate) async fn enter(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
         let units = self.units_of(bytes);
         let mut entered = pin!(Arc::clone(&self.units).acquire_many_owned(units));
         let since = Instant::now();
@@ -113,7 +113,7 @@ impl Room {
     }
 
     /// Gives back what an answer of exactly so many bytes does not need.
-    pub(super) fn settle(&self, mut permit: OwnedSemaphorePermit, bytes: usize) -> Held {
+    pub(crate) fn settle(&self, mut permit: OwnedSemaphorePermit, bytes: usize) -> Held {
         let needed = self.units_of(bytes) as usize;
         drop(permit.num_permits().checked_sub(needed).and_then(|excess| permit.split(excess)));
         Held { permit: Arc::new(permit), leaving: Arc::clone(&self.leaving) }
@@ -174,7 +174,7 @@ impl Leaving {
 }
 
 /// Lets a response that holds room leave in pieces, and gives the room back behind the last one.
-pub(super) fn pace(mut response: Response<Body>) -> Response<Body> {
+pub(crate) fn pace(mut response: Response<Body>) -> Response<Body> {
     let Some(Held { permit, leaving }) = response.extensions_mut().remove::<Held>() else {
         return response;
     };

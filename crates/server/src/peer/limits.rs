@@ -16,8 +16,8 @@ pub const BATCH_BYTES: usize = 256 * 1024;
 
 /// Bytes of one message, or of one run of entries, on a stream or in a POST.
 pub const MESSAGE_BYTES: u64 = 512 * 1024 * 1024;
-/// Bytes of the message that precedes a database snapshot.
-pub const SNAPSHOT_MESSAGE_BYTES: u64 = 64 * 1024 * 1024;
+/// Bytes of the message that precedes a database snapshot. It has the whole store of the v2 API.
+pub const SNAPSHOT_MESSAGE_BYTES: u64 = 512 * 1024 * 1024;
 /// Entries in one message. A message of etcd's default 1 MiB holds far fewer.
 pub const MESSAGE_ENTRIES: u64 = 1 << 20;
 /// Messages above this size are counted before they are decoded, so that many empty entries
