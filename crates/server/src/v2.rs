@@ -1,7 +1,8 @@
 //! The v2 API over HTTP: `/v2/...` of the client port.
 //!
 //! In reading order: `path` and `form` (what a request says), `keys` and `listing` (requests for keys), `watch`
-//! (clients that wait), `users` (who may do what), `sync` (the clock of the store), `render`, `json`, `answer` and `error` (the forms of it all).
+//! (clients that wait), `auth_http` (the other paths), `auth` and `users` (who may do
+//! what), `sync` (the clock of the store), `render`, `json`, `answer` and `error` (the forms of it all).
 //!
 //! Invariants:
 //! - Status, headers and body are those of etcd 3.4, also for what is malformed.
@@ -10,6 +11,8 @@
 //! Not here: what a request does to the store (`store::v2`).
 
 mod answer;
+mod auth;
+mod auth_http;
 mod error;
 mod form;
 mod json;
@@ -23,6 +26,7 @@ mod watch;
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -68,8 +72,11 @@ pub(crate) struct V2 {
     transport: Arc<Transport>,
     room: Arc<Room>,
     reads: Reads,
+    /// Held while a password is hashed.
+    hashing: Semaphore,
     /// Held while a directory is listed.
     listing: Arc<Semaphore>,
+    has_auth_directories: AtomicBool,
 }
 
 /// Reads that were answered by this member alone, which the store does not count.
@@ -103,7 +110,9 @@ impl V2 {
             transport,
             room,
             reads: Reads::default(),
+            hashing: Semaphore::new(auth::HASHES_AT_ONCE),
             listing: Arc::new(Semaphore::new(listing::LISTINGS_AT_ONCE)),
+            has_auth_directories: AtomicBool::new(false),
         }
     }
 
@@ -142,6 +151,7 @@ impl V2 {
         };
         match path {
             _ if is_below(keys::URL_PREFIX) => keys::handle(self, path, parts, body).await,
+            _ if is_below(b"/v2/auth") => auth_http::handle(self, path, parts, body).await,
             _ => not_found(),
         }
     }

@@ -74,6 +74,9 @@ where
     let key = path.get(URL_PREFIX.len()..).unwrap_or_default();
     let KeyRequest { request, no_value_on_success } = parse(&parts.method, key, &form, now_ns())?;
     let recursive = request.recursive;
+    if !v2.may_access_key(parts, key, recursive).await {
+        return Err(KeyError::request(Code::Unauthorized, "Insufficient credentials"));
+    }
     check_created_paths(&request)?;
     let done = if matches!(request.method.as_str(), "GET" | "HEAD") {
         if request.wait {
