@@ -28,6 +28,5 @@ pub mod peer;
 mod publish;
 mod quota;
 mod serve;
-#[expect(dead_code, reason = "members and statistics are not answered yet")]
 mod v2;
 pub mod version;

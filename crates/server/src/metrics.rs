@@ -17,7 +17,6 @@
 //!
 //! Not here: who counts what when, and the meaning of the counts of pure crates.
 
-#[expect(dead_code, reason = "nothing shows the counts yet")]
 mod appends;
 mod clients;
 mod listen;
@@ -36,7 +35,7 @@ use std::time::Duration;
 use quoin_node::Counts;
 use quoin_store::{RequestKind, SegmentUse};
 
-pub(crate) use appends::Appends;
+pub(crate) use appends::{AppendState, Appends};
 pub(crate) use clients::Clients;
 pub(crate) use listen::Listening;
 pub(crate) use page::{CONTENT_TYPE, Exporter};

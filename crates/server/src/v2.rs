@@ -1,7 +1,7 @@
 //! The v2 API over HTTP: `/v2/...` of the client port.
 //!
 //! In reading order: `path` and `form` (what a request says), `keys` and `listing` (requests for keys), `watch`
-//! (clients that wait), `auth_http` (the other paths), `auth` and `users` (who may do
+//! (clients that wait), `members`, `stats`, `auth_http` (the other paths), `auth` and `users` (who may do
 //! what), `sync` (the clock of the store), `render`, `json`, `answer` and `error` (the forms of it all).
 //!
 //! Invariants:
@@ -18,8 +18,10 @@ mod form;
 mod json;
 mod keys;
 mod listing;
+mod members;
 mod path;
 mod render;
+mod stats;
 pub(crate) mod sync;
 mod users;
 mod watch;
@@ -150,7 +152,12 @@ impl V2 {
             path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
         };
         match path {
+            b"/v2/machines" => members::machines(self, parts),
+            b"/v2/stats/store" => stats::store(self, parts),
+            b"/v2/stats/self" => stats::own(self, parts),
+            b"/v2/stats/leader" => stats::leader(self, parts),
             _ if is_below(keys::URL_PREFIX) => keys::handle(self, path, parts, body).await,
+            _ if is_below(b"/v2/members") => members::handle(self, path, parts, body).await,
             _ if is_below(b"/v2/auth") => auth_http::handle(self, path, parts, body).await,
             _ => not_found(),
         }
