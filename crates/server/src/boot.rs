@@ -39,6 +39,8 @@ use crate::{compactor, log, record, version};
 
 /// The value of `--metrics` that asks for how long handlers take. All others do not, as in etcd.
 const EXTENSIVE: &str = "extensive";
+/// Connections that may wait to be accepted. The system may allow less.
+const ACCEPT_BACKLOG: i32 = 4096;
 /// How long leadership may take to move when the leader stops.
 const TRANSFER_POLL: Duration = Duration::from_millis(10);
 
@@ -120,6 +122,8 @@ fn bind_one(url: &Url) -> Result<TcpListener, BootError> {
     }
     let listener = TcpListener::bind(&address).and_then(|listener| {
         listener.set_nonblocking(true)?;
+        // The standard library asks for 128, and a client beyond that waits for a second or more.
+        rustix::net::listen(&listener, ACCEPT_BACKLOG)?;
         Ok(listener)
     });
     listener.map_err(|error| {

@@ -8,6 +8,9 @@
 //! - Streams per connection and bytes per request are bounded by the configuration.
 
 mod authority;
+mod connection;
+mod opened;
+mod parked;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -19,8 +22,6 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
 use quoin_api::etcdserverpb::cluster_server::ClusterServer;
 use quoin_api::etcdserverpb::kv_server::KvServer;
 use quoin_api::etcdserverpb::lease_server::LeaseServer;
@@ -32,7 +33,6 @@ use tonic::body::Body;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
-use self::authority::LenientAuthority;
 use crate::config::Config;
 use crate::grpc::{Services, admission, call, counted, watch as watching};
 use crate::http as endpoints;
@@ -40,26 +40,15 @@ use crate::lane::Lane;
 use crate::log;
 use crate::member::Member;
 use crate::metrics::{Call, Exporter};
-use crate::v2::V2;
+use crate::v2::{V2, take_watching};
 
 /// Bytes that a message may have beyond the largest request, as in etcd.
 const MESSAGE_OVERHEAD_BYTES: usize = 512 << 10;
-/// Bytes that a client may send on one stream before it must wait for the server.
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-/// The same for a whole connection.
-const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
-/// Bytes of headers in one request.
-const HEADER_LIST_BYTES: u32 = 64 << 10;
 /// Connections that may wait to be dealt out to a thread.
 const DEALT_MAX: usize = 1024;
 /// The pause after a failed accept, which doubles from the first to the last.
 const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(5);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
-/// How long calls under way may take when the member stops. Their answers are there by then; what
-/// is left are clients that do not finish a request or do not read.
-const STOP_GRACE: Duration = Duration::from_secs(1);
-/// How long an HTTP/1 client may take for its headers.
-const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Everything that answers on the client port.
 #[derive(Clone)]
@@ -141,7 +130,14 @@ impl hyper::service::Service<Request<Incoming>> for Front {
         let path = request.uri().path();
         if !call::is_grpc(&request) {
             let (exporter, v2) = (Arc::clone(&self.exporter), Arc::clone(&self.v2));
-            return Box::pin(async move { Ok(endpoints::handle(exporter, v2, request).await) });
+            return Box::pin(async move {
+                let mut response = endpoints::handle(exporter, v2, request).await;
+                let watching = take_watching(&mut response);
+                Ok(match watching {
+                    Some(watching) => response.map(|_| Body::new(watching)),
+                    None => response,
+                })
+            });
         }
         let metrics = &self.member.metrics;
         let rpc = Call::begin(metrics, path);
@@ -201,7 +197,7 @@ impl Network {
         Ok(Self { threads: handles, stop })
     }
 
-    /// Stops accepting, gives calls under way [`STOP_GRACE`], and waits for the threads.
+    /// Stops accepting, gives calls under way a little time, and waits for the threads.
     pub(crate) fn stop(self) {
         self.stop.send_replace(true);
         for handle in self.threads {
@@ -287,6 +283,7 @@ async fn serve_dealt(
     front: Front,
     stopped: watch::Receiver<bool>,
 ) {
+    let front = Arc::new(front);
     let mut connections = tokio::task::JoinSet::new();
     let mut stop = stopped.clone();
     tokio::spawn(Arc::clone(&front.watch).run(stopped.clone()));
@@ -300,46 +297,12 @@ async fn serve_dealt(
         let stream = stream.set_nodelay(true).and_then(|()| TcpStream::from_std(stream));
         match stream {
             Ok(stream) => {
-                connections.spawn(serve_connection(stream, front.clone(), stopped.clone()));
+                let front = Arc::clone(&front);
+                connections.spawn(connection::serve(stream, front, stopped.clone()));
             }
             Err(error) => log::debug!("lost a client connection", "error" => error.to_string()),
         }
         while connections.try_join_next().is_some() {}
     }
     while connections.join_next().await.is_some() {}
-}
-
-async fn serve_connection(stream: TcpStream, front: Front, mut stopped: watch::Receiver<bool>) {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_READ_TIMEOUT)
-        .title_case_headers(true);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(front.streams_max)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_header_list_size(HEADER_LIST_BYTES);
-    if let Some(KeepAlive { interval, timeout }) = front.keep_alive {
-        builder.http2().keep_alive_interval(interval).keep_alive_timeout(timeout);
-    }
-    let stream = TokioIo::new(LenientAuthority::new(stream));
-    let connection = builder.serve_connection(stream, front);
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        _ = stopped.changed() => {
-            connection.as_mut().graceful_shutdown();
-            match tokio::time::timeout(STOP_GRACE, connection).await {
-                Ok(ended) => ended,
-                Err(_) => return log::debug!("cut off a client connection"),
-            }
-        }
-    };
-    if let Err(error) = ended {
-        log::debug!("a client connection ended", "error" => error.to_string());
-    }
 }

@@ -47,13 +47,15 @@ use self::error::{Code, KeyError};
 use self::form::{ContentType, Form};
 use self::listing::Reading;
 pub(crate) use self::path::{decode as decode_path, redirect as clean_location};
-pub(crate) use self::watch::Watchers;
+pub(crate) use self::watch::{Watchers, Watching, take_watching};
 use crate::config::Config;
 use crate::grpc::large::Room;
 use crate::member::Member;
 use crate::metrics::Counter;
 use crate::peer::Transport;
 
+/// Where the keys of clients are in the store.
+const KEYS_PREFIX: &str = "/1";
 /// Bytes of a body for each byte that a request may have: a form writes a byte as three.
 const BODY_BYTES_PER_BYTE: usize = 3;
 /// Bytes of a body beyond that, for the other fields.

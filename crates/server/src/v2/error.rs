@@ -5,8 +5,8 @@ use quoin_api::error::Error;
 use quoin_store::{V2Error, V2ErrorCode, push_json_string};
 use tonic::body::Body;
 
+use super::KEYS_PREFIX;
 use super::answer;
-use super::keys::PREFIX;
 
 /// Rules that a request breaks before the store sees it, and failures to reach the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,8 +104,8 @@ impl KeyError {
 
     /// The same error without the prefix that clients of keys do not know.
     pub(super) fn without_prefix(mut self) -> Self {
-        if self.cause.starts_with(PREFIX.as_bytes()) {
-            self.cause.drain(..PREFIX.len());
+        if self.cause.starts_with(KEYS_PREFIX.as_bytes()) {
+            self.cause.drain(..KEYS_PREFIX.len());
         }
         self
     }

@@ -19,11 +19,9 @@ use super::answer;
 use super::error::{Code, KeyError};
 use super::form::Form;
 use super::listing::Reading;
-use super::{Done, V2, now_ns, path, render};
+use super::{Done, KEYS_PREFIX, V2, now_ns, path, render};
 use crate::config::parse_bool;
 
-/// Where the keys of clients are in the store.
-pub(super) const PREFIX: &str = "/1";
 /// Where they are in URLs.
 pub(super) const URL_PREFIX: &[u8] = b"/v2/keys";
 const METHODS: &str = "HEAD,GET,PUT,POST,DELETE";
@@ -135,7 +133,7 @@ fn parse(method: &Method, key: &[u8], form: &Form, now_ns: i64) -> Result<KeyReq
     let method = if *method == Method::GET && quorum { "QGET" } else { method.as_str() };
     let request = Request {
         method: method.to_owned(),
-        path: Bytes::from(path::join(PREFIX, key)),
+        path: Bytes::from(path::join(KEYS_PREFIX, key)),
         val: Bytes::copy_from_slice(value),
         dir,
         prev_value: Bytes::copy_from_slice(prev_value.unwrap_or_default()),
@@ -224,7 +222,7 @@ async fn listing_response(v2: &V2, reading: Reading) -> Result<Response<Body>, K
 fn watch(v2: &Arc<V2>, options: V2WatchOptions) -> Result<Response<Body>, KeyError> {
     let watching = v2.watchers.watch(options).map_err(KeyError::without_prefix)?;
     let index = watching.start_index;
-    let mut response = Response::new(Body::new(watching));
+    let mut response = watching.into_response();
     answer::set_json(&mut response);
     set_indexes(v2, &mut response, index);
     Ok(response)

@@ -8,7 +8,7 @@
 use quoin_store::{V2Event, V2Listing, V2Node, push_json_string};
 use time::OffsetDateTime;
 
-use super::keys::PREFIX;
+use super::KEYS_PREFIX;
 
 const NANOS_PER_S: i64 = 1_000_000_000;
 
@@ -89,7 +89,7 @@ fn is_in(node: &V2Node, directory: &V2Node) -> bool {
 /// Writes the fields before the nodes of a directory.
 fn push_head(out: &mut Vec<u8>, node: &V2Node, now_ns: i64) {
     out.push(b'{');
-    let key = node.key.strip_prefix(PREFIX.as_bytes()).unwrap_or(&node.key);
+    let key = node.key.strip_prefix(KEYS_PREFIX.as_bytes()).unwrap_or(&node.key);
     if !key.is_empty() {
         out.extend_from_slice(b"\"key\":");
         push_json_string(out, key);

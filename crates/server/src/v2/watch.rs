@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
+use http::Response;
 use hyper::body::{Body as HttpBody, Frame};
 use quoin_api::error::Error;
 use quoin_store::{
@@ -26,6 +27,7 @@ use quoin_store::{
     V2WatcherId,
 };
 use tokio::sync::Notify;
+use tonic::body::Body;
 
 use super::error::KeyError;
 use super::{now_ns, render};
@@ -95,7 +97,7 @@ struct Queue {
 }
 
 /// The answer to a client that waits: an event a line, until the watcher ends.
-pub(super) struct Watching {
+pub(crate) struct Watching {
     /// The v2 index at which it began.
     pub(super) start_index: u64,
     queue: Arc<Mutex<Queue>>,
@@ -190,7 +192,7 @@ impl Watchers {
         let stream = options.stream;
         let mut board = locked(&self.board);
         // Events that are published may not look to this watcher as if they were still to come.
-        while board.take_in(&self.inbox, INBOX_EVENTS_MAX) {}
+        board.take_in(&self.inbox, INBOX_EVENTS_MAX);
         if board.is_closed {
             return Err(KeyError::raft(Error::Stopped));
         }
@@ -320,6 +322,25 @@ impl Board {
     }
 }
 
+/// Where a response keeps the watcher that its body is to be made of.
+#[derive(Clone)]
+struct Kept(Arc<Mutex<Option<Watching>>>);
+
+/// Takes the watcher out of a response that waits. Whoever sends the response makes its body of it.
+pub(crate) fn take_watching(response: &mut Response<Body>) -> Option<Watching> {
+    let Kept(watching) = response.extensions_mut().remove()?;
+    locked(&watching).take()
+}
+
+impl Watching {
+    /// Returns the response, with the watcher beside its empty body: see [`take_watching`].
+    pub(super) fn into_response(self) -> Response<Body> {
+        let mut response = Response::new(Body::empty());
+        response.extensions_mut().insert(Kept(Arc::new(Mutex::new(Some(self)))));
+        response
+    }
+}
+
 impl HttpBody for Watching {
     type Data = Bytes;
     type Error = std::convert::Infallible;
@@ -357,3 +378,6 @@ impl Drop for Watching {
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;
