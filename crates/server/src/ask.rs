@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
+use http::{HeaderMap, Request};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -14,19 +14,26 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// The bytes that an answer may have.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
-/// Returns the body of a successful answer to `GET <url><path>`.
-pub(crate) async fn get(url: &str, path: &str) -> Option<Bytes> {
+/// A successful answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+/// Returns the answer to `GET <url><path>` if it is a successful one.
+pub(crate) async fn get(url: &str, path: &str) -> Option<Answer> {
     try_get(url, path).await.ok()
 }
 
 /// The same, or why there is none, in Go's words.
-pub(crate) async fn try_get(url: &str, path: &str) -> Result<Bytes, String> {
+pub(crate) async fn try_get(url: &str, path: &str) -> Result<Answer, String> {
     let answer = tokio::time::timeout(ANSWER_TIMEOUT, ask(url, path)).await;
     let answer = answer.unwrap_or_else(|_| Err("context deadline exceeded".to_owned()));
     answer.map_err(|reason| format!("Get \"{url}{path}\": {reason}"))
 }
 
-async fn ask(url: &str, path: &str) -> Result<Bytes, String> {
+async fn ask(url: &str, path: &str) -> Result<Answer, String> {
     let authority = url.strip_prefix("http://").ok_or("unsupported protocol scheme")?;
     let stream = TcpStream::connect(authority).await.map_err(|error| {
         format!("dial tcp {authority}: connect: {}", crate::config::go_io_error(&error))
@@ -41,8 +48,10 @@ async fn ask(url: &str, path: &str) -> Result<Bytes, String> {
         if !response.status().is_success() {
             return Err(format!("unexpected status {}", response.status()));
         }
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-        Ok(body.map_err(|error| error.to_string())?.to_bytes())
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+        let body = body.map_err(|error| error.to_string())?.to_bytes();
+        Ok(Answer { headers: head.headers, body })
     };
     let mut connection = std::pin::pin!(connection);
     let mut answer = std::pin::pin!(answer);

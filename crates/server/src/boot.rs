@@ -432,9 +432,6 @@ async fn publish_and_serve(
     listeners: Vec<TcpListener>,
 ) -> Result<Network, BootError> {
     let Services { member, config, .. } = services.clone();
-    if let Some(reason) = publish::endangered(&member).await {
-        return Err(BootError::Bootstrap(reason));
-    }
     let urls: Vec<String> = config.advertise_client_urls.iter().map(Url::to_string).collect();
     publish::attributes(&member, &config.name, &urls, request_timeout(&config)).await;
     log::info!("ready to serve client requests");

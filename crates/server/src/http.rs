@@ -17,6 +17,7 @@ use tonic::body::Body;
 use crate::log;
 use crate::member::Member;
 use crate::metrics::{CONTENT_TYPE as METRICS_TYPE, Exporter};
+use crate::programs::QUOIN_VERSION;
 use crate::v2::{self, V2};
 use crate::version;
 
@@ -112,7 +113,10 @@ fn version(member: &Member, method: &Method) -> Response<Full<Bytes>> {
     if method != Method::GET {
         return method_not_allowed();
     }
-    json(StatusCode::OK, versions(member))
+    let mut response = json(StatusCode::OK, versions(member));
+    let version = HeaderValue::from_static(version::QUOIN_VERSION);
+    response.headers_mut().insert(QUOIN_VERSION, version);
+    response
 }
 
 async fn health(member: &Member, method: &Method, query: &str) -> Response<Full<Bytes>> {

@@ -5,7 +5,7 @@
 //! answers reach them), `bell`
 //! (how they learn of a new view), `lease`, `serve`, `grpc`, `http` and `v2` (the client port), `quota`
 //! and `compactor` (how much is kept), `metrics` (what was counted), `peer` and `outside` (the other
-//! members), `publish` (what a member says about itself), [`version`].
+//! members), `programs` (what they run), `publish` (what a member says about itself), [`version`].
 //!
 //! Not here: consensus, replicated state, file formats.
 
@@ -25,6 +25,7 @@ mod member;
 mod metrics;
 mod outside;
 pub mod peer;
+mod programs;
 mod publish;
 mod quota;
 mod serve;

@@ -26,6 +26,7 @@ use crate::driver::{INPUTS_MAX, Input};
 use crate::hashes::Hashes;
 use crate::lane::Waiter;
 use crate::metrics::{Metrics, Present};
+use crate::programs::{self, Programs};
 
 /// Requests of clients that may wait for the consensus thread. The rest of its queue is for the
 /// peers, so that a flood of requests cannot cost the leader its heartbeats.
@@ -56,6 +57,8 @@ pub(crate) struct Member {
     pub(crate) bells: Bells,
     /// What was counted and measured.
     pub(crate) metrics: Arc<Metrics>,
+    /// What the other members run.
+    pub(crate) programs: Programs,
     ids: RequestIds,
     inputs: SyncSender<Input>,
     requests: AtomicUsize,
@@ -119,6 +122,7 @@ impl Member {
             hashes: Arc::default(),
             bells: Bells::default(),
             metrics,
+            programs: Programs::default(),
             ids,
             inputs,
             requests: AtomicUsize::new(0),
@@ -210,6 +214,14 @@ impl Member {
         let id = self.ids.next();
         let request = V2Request { id, ..request };
         self.propose_entry(id, Bytes::from(request.encode_to_vec())).await
+    }
+
+    /// Returns why a v2 request of a client must not be proposed now: some member cannot apply it, and
+    /// would end. The text is for the client.
+    pub(crate) fn v2_refusal(&self) -> Option<String> {
+        let view = self.view();
+        let others = self.programs.last_known(self);
+        programs::v2_refusal(view.membership().version(), view.v2().is_used(), &others)
     }
 
     async fn propose_uncounted(&self, request: InternalRaftRequest) -> Result<Applied, Error> {

@@ -2,50 +2,40 @@
 //!
 //! Every member publishes its name and client URLs once it runs. The leader keeps the cluster
 //! version at the lowest version that any member runs, so that no member meets an entry that it
-//! does not know.
+//! does not know. Both are written in a form that every member can apply (`programs`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use quoin_api::etcdserverpb::InternalRaftRequest;
+use bytes::Bytes;
+use quoin_api::error::Error;
+use quoin_api::etcdserverpb::{InternalRaftRequest, Request as V2Request};
 use quoin_api::membershippb::{Attributes, ClusterMemberAttrSetRequest, ClusterVersionSetRequest};
-use quoin_store::{ClusterVersion, Member as StoredMember, Reply};
+use quoin_store::{Applied, ClusterVersion, Reply};
+use serde::Serialize;
+use tokio::time::Instant;
 
-use serde::Deserialize;
-
-use crate::ask;
 use crate::log::{self, Record};
 use crate::member::Member;
-use crate::record;
-use crate::version;
+use crate::programs::{self, Form, Others, UNDECIDED};
+use crate::{record, version};
 
-/// The version of a cluster whose members do not all answer yet, as in etcd.
-const OLDEST: ClusterVersion = ClusterVersion { major: 3, minor: 0, patch: 0 };
-/// The oldest etcd that understands what this release writes to the log.
-const OLDEST_BESIDE: ClusterVersion = ClusterVersion { major: 3, minor: 5, patch: 0 };
-/// How often the leader looks at the members' versions, as in etcd.
+/// How often every member asks the others for their versions, as the leader of etcd does.
 const VERSION_POLL: Duration = Duration::from_secs(4);
+/// The same while some member has never answered, or the cluster has no version yet.
+const EARLY_POLL: Duration = Duration::from_millis(500);
+/// How soon a member that has become leader notices that.
+const LEADER_POLL: Duration = Duration::from_millis(100);
 /// The pause after a failed attempt to publish.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// Returns why this member must not write to the log: another one runs an etcd that would die of
-/// it. A cluster whose version is later has no such member.
-pub(crate) async fn endangered(member: &Member) -> Option<String> {
-    let view = member.view();
-    if view.membership().version().is_some_and(|version| version >= OLDEST_BESIDE) {
-        return None;
-    }
-    for other in view.membership().members().filter(|other| other.id != member.id) {
-        let version = version_of(other).await;
-        if let Some(version) = version.filter(|version| *version < OLDEST_BESIDE) {
-            return Some(format!(
-                "member {:x} runs etcd {}.{}, which dies of what newer members write to the log; \
-                 upgrade all members to etcd 3.5 first, or stop them all and move them together",
-                other.id, version.major, version.minor
-            ));
-        }
-    }
-    None
+/// What a member publishes of itself, as it stands in a v2 request.
+#[derive(Serialize)]
+struct V2Attributes<'a> {
+    #[serde(skip_serializing_if = "str::is_empty")]
+    name: &'a str,
+    #[serde(rename = "clientURLs", skip_serializing_if = "<[String]>::is_empty")]
+    client_urls: &'a [String],
 }
 
 /// Publishes this member's name and client URLs; tries until it has succeeded.
@@ -61,24 +51,21 @@ pub(crate) async fn attributes(
             .with("local-member-id", format!("{:x}", member.id))
             .with("local-member-attributes", attributes_text(name, client_urls))
     };
-    let attributes = Attributes { name: name.to_owned(), client_urls: client_urls.to_vec() };
-    let request =
-        ClusterMemberAttrSetRequest { member_id: member.id, member_attributes: Some(attributes) };
     loop {
-        let request = InternalRaftRequest {
-            cluster_member_attr_set: Some(request.clone()),
-            ..InternalRaftRequest::default()
-        };
-        match member.propose(request).await {
-            Ok(_) => break,
-            Err(error) => {
-                let failed =
-                    told(record!(Warn, "failed to publish local member to cluster through raft"));
-                let failed = failed.with("publish-timeout", timeout);
-                log::write(&failed.with("error", error.to_string()));
-                tokio::time::sleep(RETRY_PAUSE).await;
+        // Asked each time: a cluster that is being founded gets its version while this waits.
+        let version = member.view().membership().version();
+        let others = member.programs.ask(member, false).await;
+        if let Some(form) = programs::form(version, &others) {
+            match propose_attributes(member, form, name, client_urls).await {
+                Ok(_) => break,
+                Err(error) => {
+                    let text = "failed to publish local member to cluster through raft";
+                    let failed = told(record!(Warn, text)).with("publish-timeout", timeout);
+                    log::write(&failed.with("error", error.to_string()));
+                }
             }
         }
+        tokio::time::sleep(RETRY_PAUSE).await;
     }
     let published = told(record!(Info, "published local member to cluster through raft"));
     let published = published.with("cluster-id", format!("{:x}", member.cluster_id));
@@ -90,44 +77,77 @@ fn attributes_text(name: &str, client_urls: &[String]) -> String {
     format!("{{Name:{name} ClientURLs:[{}]}}", client_urls.join(" "))
 }
 
-/// Keeps the cluster version up to date while this member leads. Never ends.
-pub(crate) async fn cluster_version(member: Arc<Member>) {
-    let mut known_leader = false;
-    loop {
-        let leads = member.is_leader();
-        if leads {
-            raise_version(&member).await;
+async fn propose_attributes(
+    member: &Member,
+    form: Form,
+    name: &str,
+    client_urls: &[String],
+) -> Result<Applied, Error> {
+    match form {
+        Form::V2Request => {
+            let attributes = V2Attributes { name, client_urls };
+            let json = serde_json::to_string(&attributes).expect("strings have a JSON form");
+            let path = format!("/0/members/{:x}/attributes", member.id);
+            member.propose_v2(v2_put(path, go_json(&json))).await
         }
-        // A new leader decides at once: a new cluster has no version before.
-        let pause = if leads && known_leader { VERSION_POLL } else { VERSION_POLL / 40 };
-        known_leader = leads && member.view().membership().version().is_some();
-        tokio::time::sleep(pause).await;
+        Form::RaftRequest => {
+            let client_urls = client_urls.to_vec();
+            let attributes = Some(Attributes { name: name.to_owned(), client_urls });
+            let member_id = member.id;
+            let request = ClusterMemberAttrSetRequest { member_id, member_attributes: attributes };
+            let cluster_member_attr_set = Some(request);
+            let request =
+                InternalRaftRequest { cluster_member_attr_set, ..InternalRaftRequest::default() };
+            member.propose(request).await
+        }
     }
 }
 
-async fn raise_version(member: &Member) {
+/// Keeps what is known of the other members up to date and, while this member leads, the cluster
+/// version. Never ends.
+pub(crate) async fn cluster_version(member: Arc<Member>) {
+    let mut led = false;
+    let (mut next_poll, mut next_log) = (Instant::now(), Instant::now());
+    loop {
+        let leads = member.is_leader();
+        // A new leader decides at once: a new cluster has no version before.
+        if Instant::now() >= next_poll || (leads && !led) {
+            let logs = leads && Instant::now() >= next_log;
+            let others = member.programs.ask(&member, logs).await;
+            if leads {
+                raise_version(&member, &others).await;
+            }
+            if logs {
+                next_log = Instant::now() + VERSION_POLL;
+            }
+            led = leads;
+            next_poll = Instant::now() + poll_interval(&member);
+        }
+        led &= leads;
+        tokio::time::sleep(LEADER_POLL).await;
+    }
+}
+
+fn poll_interval(member: &Member) -> Duration {
+    let all_known = member.programs.last_known(member).values().all(Option::is_some);
+    let is_decided = member.view().membership().version().is_some();
+    if all_known && is_decided { VERSION_POLL } else { EARLY_POLL }
+}
+
+async fn raise_version(member: &Member, others: &Others) {
     let current = member.view().membership().version();
-    let lowest = lowest_version(member).await;
+    let lowest = lowest_version(others);
     let wanted = match (current, lowest) {
-        (None, lowest) => lowest.unwrap_or(OLDEST),
+        (None, lowest) => lowest.unwrap_or(UNDECIDED),
         (Some(current), Some(lowest)) if lowest > current => lowest,
         (Some(_), _) => return,
     };
+    // A new cluster whose members have not all come cannot wait for them.
+    let form = programs::form(current.or(Some(wanted)), others).unwrap_or(Form::RaftRequest);
     let text = format!("{}.{}", wanted.major, wanted.minor);
-    match current {
-        None => log::info!("setting up initial cluster version using v3 API",
-            "cluster-version" => &text),
-        Some(current) => log::info!("updating cluster version using v3 API",
-            "from" => format!("{}.{}", current.major, current.minor), "to" => &text),
-    }
-    let request = InternalRaftRequest {
-        cluster_version_set: Some(ClusterVersionSetRequest { ver: wanted.to_string() }),
-        ..InternalRaftRequest::default()
-    };
-    match member.propose(request).await.map(|applied| applied.result) {
-        Ok(Ok(Reply::None)) => {
-            log::info!("cluster version is updated", "cluster-version" => text);
-        }
+    log_intent(form, current, &text);
+    match propose_version(member, form, wanted).await.map(|applied| applied.result) {
+        Ok(Ok(Reply::None)) => log::info!("cluster version is updated", "cluster-version" => text),
         Ok(Ok(other)) => {
             log::warn!("cluster version was answered", "reply" => format!("{other:?}"))
         }
@@ -137,45 +157,94 @@ async fn raise_version(member: &Member) {
     }
 }
 
-/// Returns the lowest version of all members, or nothing if one does not answer.
-async fn lowest_version(member: &Member) -> Option<ClusterVersion> {
-    let mut lowest = minor(version::ETCD_VERSION)?;
-    for other in member.view().membership().members().filter(|other| other.id != member.id) {
-        lowest = lowest.min(version_of(other).await?);
+fn log_intent(form: Form, current: Option<ClusterVersion>, wanted: &str) {
+    let record = match (form, current) {
+        (Form::V2Request, None) => record!(Info, "setting up initial cluster version using v2 API"),
+        (Form::RaftRequest, None) => {
+            record!(Info, "setting up initial cluster version using v3 API")
+        }
+        (Form::V2Request, Some(_)) => record!(Info, "updating cluster version using v2 API"),
+        (Form::RaftRequest, Some(_)) => record!(Info, "updating cluster version using v3 API"),
+    };
+    log::write(&match current {
+        None => record.with("cluster-version", wanted.to_owned()),
+        Some(current) => {
+            let from = format!("{}.{}", current.major, current.minor);
+            record.with("from", from).with("to", wanted.to_owned())
+        }
+    });
+}
+
+async fn propose_version(
+    member: &Member,
+    form: Form,
+    version: ClusterVersion,
+) -> Result<Applied, Error> {
+    let ver = version.to_string();
+    match form {
+        Form::V2Request => member.propose_v2(v2_put("/0/version".to_owned(), ver)).await,
+        Form::RaftRequest => {
+            let cluster_version_set = Some(ClusterVersionSetRequest { ver });
+            let request =
+                InternalRaftRequest { cluster_version_set, ..InternalRaftRequest::default() };
+            member.propose(request).await
+        }
+    }
+}
+
+/// Returns the lowest version of all members, or nothing if one did not answer.
+fn lowest_version(others: &Others) -> Option<ClusterVersion> {
+    let mut lowest = programs::minor(version::ETCD_VERSION)?;
+    for program in others.values() {
+        lowest = lowest.min((*program)?.version);
     }
     Some(lowest)
 }
 
-/// What a member says about its version.
-#[derive(Deserialize)]
-struct Versions {
-    etcdserver: String,
+/// A request that sets a file of the v2 store, whatever was there before.
+fn v2_put(path: String, value: String) -> V2Request {
+    V2Request {
+        method: "PUT".to_owned(),
+        path: Bytes::from(path),
+        val: Bytes::from(value),
+        ..V2Request::default()
+    }
 }
 
-/// Returns the version of the member that answers at one of these URLs.
-async fn version_of(other: &StoredMember) -> Option<ClusterVersion> {
-    let id = format!("{:x}", other.id);
-    let mut last = None;
-    for url in &other.peer_urls {
-        match ask::try_get(url, "/version").await {
-            Ok(body) => {
-                let versions: Versions = serde_json::from_slice(&body).ok()?;
-                return minor(&versions.etcdserver);
+/// Returns JSON as Go writes it: some characters that HTML or JavaScript would misread are escaped.
+fn go_json(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for character in json.chars() {
+        match character {
+            // They stand in strings only.
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
+                text.push_str(&format!("\\u{:04x}", u32::from(character)));
             }
-            Err(error) => {
-                log::warn!("failed to reach the peer URL", "address" => format!("{url}/version"),
-                    "remote-member-id" => &id, "error" => &error);
-                last = Some(error);
-            }
+            other => text.push(other),
         }
     }
-    let error = last.unwrap_or_else(|| "the member has no peer URLs".to_owned());
-    log::warn!("failed to get version", "remote-member-id" => id, "error" => error);
-    None
+    text
 }
 
-/// Returns the cluster version that a server version allows: patch releases do not count.
-fn minor(version: &str) -> Option<ClusterVersion> {
-    let version: ClusterVersion = version.parse().ok()?;
-    Some(ClusterVersion { patch: 0, ..version })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_are_written_as_go_writes_them() {
+        let urls = ["http://a:2379".to_owned(), "http://b:2379".to_owned()];
+        let json = |name, client_urls| {
+            let attributes = V2Attributes { name, client_urls };
+            go_json(&serde_json::to_string(&attributes).expect("strings have a JSON form"))
+        };
+        assert_eq!(
+            json("m1", &urls),
+            r#"{"name":"m1","clientURLs":["http://a:2379","http://b:2379"]}"#
+        );
+        assert_eq!(
+            json("<\"&\u{2028}\t\u{7f}", &[]),
+            "{\"name\":\"\\u003c\\\"\\u0026\\u2028\\t\u{7f}\"}"
+        );
+        assert_eq!(json("", &[]), "{}");
+    }
 }

@@ -257,8 +257,11 @@ where
 
 /// Refuses to propose while a member is in the cluster that cannot apply requests of the v2 API: an
 /// etcd 3.6 or later. Writes and quorum reads are answered 300 with the reason as the cause.
-fn check_can_propose(_member: &Member) -> Result<(), KeyError> {
-    Ok(())
+fn check_can_propose(member: &Member) -> Result<(), KeyError> {
+    match member.v2_refusal() {
+        None => Ok(()),
+        Some(reason) => Err(KeyError::request(Code::RaftInternal, reason)),
+    }
 }
 
 /// Says to browsers which origins may ask.

@@ -76,7 +76,7 @@ struct Listed {
 /// Returns true if the cluster behind a peer knows this member as one that has run before. Its
 /// data must have been lost then, and with it the votes that it gave.
 async fn is_bootstrapped(peer_url: &str, id: u64) -> bool {
-    let Some(body) = ask::get(peer_url, "/members").await else { return false };
-    let listed: Vec<Listed> = serde_json::from_slice(&body).unwrap_or_default();
+    let Some(answer) = ask::get(peer_url, "/members").await else { return false };
+    let listed: Vec<Listed> = serde_json::from_slice(&answer.body).unwrap_or_default();
     listed.iter().any(|member| member.id == id && !member.client_urls.is_empty())
 }

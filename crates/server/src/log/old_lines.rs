@@ -185,6 +185,14 @@ pub(super) const TABLE: &[Old] = &[
          {cluster-id}",
     )
     .at('N')]),
+    old("setting up initial cluster version using v2 API", &[line(
+        SERVER,
+        "setting up the initial cluster version to {cluster-version}",
+    )]),
+    old("updating cluster version using v2 API", &[line(
+        SERVER,
+        "updating the cluster version from {from} to {to}",
+    )]),
     old("setting up initial cluster version using v3 API", &[line(
         SERVER,
         "setting up the initial cluster version to {cluster-version}",

@@ -6,7 +6,7 @@
 
 use bytes::BytesMut;
 use hyper::body::Incoming;
-use hyper::header::HeaderName;
+use hyper::header::{HeaderName, HeaderValue};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use quoin_api::raftpb::Message;
 
@@ -16,7 +16,8 @@ use super::snapshot::{self, SnapshotBody};
 use super::transport::Transport;
 use super::{Rejected, headers, id_text, lease, limits, parse_id};
 use crate::log::Record;
-use crate::record;
+use crate::programs::QUOIN_VERSION;
+use crate::{record, version};
 
 impl Transport {
     /// Answers a request that arrived on the peer listener.
@@ -179,7 +180,10 @@ impl Transport {
         if request.method() != Method::GET {
             return method_not_allowed(Method::GET);
         }
-        json(self.shared.inbound.versions())
+        let mut response = json(self.shared.inbound.versions());
+        let version = HeaderValue::from_static(version::QUOIN_VERSION);
+        response.headers_mut().insert(QUOIN_VERSION, version);
+        response
     }
 
     /// Refuses a sender of another cluster or of a version too far away.

@@ -122,8 +122,8 @@ async fn snapshots_with_a_wrong_head_are_refused() {
     let cases = [
         (framed(vote.len() as u64, &vote), "wrong raft message type\n"),
         (
-            framed(64 * 1024 * 1024 + 1, b"x"),
-            "failed to decode raft message (length 67108865 exceeds the limit of 67108864 bytes)\n",
+            framed(512 * 1024 * 1024 + 1, b"x"),
+            "failed to decode raft message (length 536870913 exceeds the limit of 536870912 bytes)\n",
         ),
         (framed(9, &[0xff; 9]), "failed to decode raft message (malformed message: "),
         (framed(9, b"short"), "failed to decode raft message (unexpected end of file)\n"),
