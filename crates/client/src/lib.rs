@@ -12,6 +12,8 @@
 //!   renewal of leases go on until they are dropped.
 //! - What arrives and is not taken waits in bounded queues, and beyond them with the server.
 //!
+//! The v2 API, which is HTTP and JSON, has a client of its own in [`v2`].
+//!
 //! Not here: TLS, credentials, and how an error is shown to a person.
 
 mod call;
@@ -24,6 +26,7 @@ mod options;
 mod pool;
 mod snapshot;
 mod stream;
+pub mod v2;
 mod watch;
 
 #[cfg(test)]
