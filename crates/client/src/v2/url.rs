@@ -176,6 +176,11 @@ pub(super) fn escape_path(path: &[u8]) -> String {
     escape(path, |byte| b"-_.~$&+,/:;=@".contains(&byte))
 }
 
+/// Escapes a name or a value of a query or of a form: a space becomes a plus sign.
+pub(super) fn escape_query(bytes: &[u8]) -> String {
+    escape(bytes, |byte| b"-_.~ ".contains(&byte)).replace(' ', "+")
+}
+
 fn escape(bytes: &[u8], is_plain: impl Fn(u8) -> bool) -> String {
     let mut text = String::with_capacity(bytes.len());
     for &byte in bytes {
@@ -269,5 +274,6 @@ mod tests {
         assert_eq!(clean_path(b"/v2/members/"), b"/v2/members");
         assert_eq!(clean_path(b"../.."), b"/");
         assert_eq!(escape_path("/a b?c#%d/\u{e9}!*".as_bytes()), "/a%20b%3Fc%23%25d/%C3%A9%21%2A");
+        assert_eq!(escape_query(b"x y&<>~"), "x+y%26%3C%3E~");
     }
 }
