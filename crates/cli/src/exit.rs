@@ -84,6 +84,12 @@ impl Exit {
         Self { code: FAILURE, text: line }
     }
 
+    /// Ends with this code and text, line ends included, for tools with codes of their own.
+    #[must_use]
+    pub fn of(code: u8, text: String) -> Self {
+        Self { code, text }
+    }
+
     /// Fails without a word, because everything was said already.
     pub fn silent() -> Self {
         Self { code: FAILURE, text: String::new() }

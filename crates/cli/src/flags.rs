@@ -40,6 +40,8 @@ pub struct Flag {
     pub name: &'static str,
     /// The letter behind one dash.
     pub letter: Option<char>,
+    /// A second name, which only `classic` reads; empty for none.
+    pub alias: &'static str,
     /// What its value is.
     pub kind: Kind,
     /// The value as a user would write it.
@@ -51,33 +53,47 @@ pub struct Flag {
 impl Flag {
     /// A truth value that is false unless it is given.
     pub const fn bool(name: &'static str, help: &'static str) -> Self {
-        Self { name, letter: None, kind: Kind::Bool, default: "false", help }
+        Self { name, letter: None, alias: "", kind: Kind::Bool, default: "false", help }
     }
 
     /// An integer that is 0 unless it is given.
     pub const fn int(name: &'static str, help: &'static str) -> Self {
-        Self { name, letter: None, kind: Kind::Int, default: "0", help }
+        Self { name, letter: None, alias: "", kind: Kind::Int, default: "0", help }
     }
 
     /// A text that is empty unless it is given.
     pub const fn text(name: &'static str, help: &'static str) -> Self {
-        Self { name, letter: None, kind: Kind::Text, default: "", help }
+        Self { name, letter: None, alias: "", kind: Kind::Text, default: "", help }
     }
 
     /// A duration.
     pub const fn duration(name: &'static str, default: &'static str, help: &'static str) -> Self {
-        Self { name, letter: None, kind: Kind::Duration, default, help }
+        Self { name, letter: None, alias: "", kind: Kind::Duration, default, help }
     }
 
     /// A list of texts.
     pub const fn list(name: &'static str, default: &'static str, help: &'static str) -> Self {
-        Self { name, letter: None, kind: Kind::List, default, help }
+        Self { name, letter: None, alias: "", kind: Kind::List, default, help }
     }
 
     /// The same flag with a letter.
     pub const fn letter(mut self, letter: char) -> Self {
         self.letter = Some(letter);
         self
+    }
+
+    /// The same flag with a second name.
+    pub const fn alias(mut self, alias: &'static str) -> Self {
+        self.alias = alias;
+        self
+    }
+
+    /// Whether a word without its dashes stands for this flag, whatever it is written with.
+    pub fn has_name(&self, word: &str) -> bool {
+        let is_letter = |letter: char| word.strip_prefix(letter) == Some("");
+        word == self.name
+            || self.letter.is_some_and(is_letter)
+            || !self.alias.is_empty() && word == self.alias
     }
 
     /// The same flag with another default.
@@ -133,6 +149,12 @@ impl fmt::Display for Value {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlagError(String);
 
+impl FlagError {
+    pub(crate) fn new(message: String) -> Self {
+        Self(message)
+    }
+}
+
 impl fmt::Display for FlagError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -147,8 +169,16 @@ pub struct Values {
 }
 
 impl Values {
-    fn new(flags: Vec<&'static Flag>) -> Self {
+    pub(crate) fn new(flags: Vec<&'static Flag>) -> Self {
         Self { flags, set: BTreeMap::new() }
+    }
+
+    pub(crate) fn flags(&self) -> &[&'static Flag] {
+        &self.flags
+    }
+
+    pub(crate) fn put(&mut self, flag: &'static Flag, value: Value) {
+        self.set.insert(flag.name, value);
     }
 
     /// Returns whether the user gave the flag a value.

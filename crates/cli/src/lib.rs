@@ -2,11 +2,12 @@
 //! have in common.
 //!
 //! `program` reads a command line: `tree` finds the command among its words, `flags` reads the
-//! flags, `usage` writes help; `text`, `number` and `table` show values as Go does, `exit` says how a program
+//! flags, `usage` writes help; `classic` reads flags as etcd's v2 tool does; `text`, `number` and `table` show values as Go does, `exit` says how a program
 //! ends.
 //!
 //! Not here: any command, servers, files.
 
+pub mod classic;
 pub mod exit;
 pub mod flags;
 pub mod number;

@@ -33,6 +33,17 @@ pub struct Command<A: 'static> {
     pub headings: &'static [&'static str],
     /// What the help of every command of the program ends with; empty for nothing.
     pub footer: &'static str,
+    /// Commands that its help lists although they are read elsewhere; none for no such commands.
+    pub elsewhere: Option<&'static Elsewhere>,
+}
+
+/// Commands that are listed but neither found nor proposed here.
+#[derive(Debug)]
+pub struct Elsewhere {
+    /// The heading under which they are listed.
+    pub heading: &'static str,
+    /// The names, each with one line of help.
+    pub commands: &'static [(&'static str, &'static str)],
 }
 
 /// What a command does, as a program has it.
@@ -58,6 +69,7 @@ impl<A> Command<A> {
             action,
             headings: &[],
             footer: "",
+            elsewhere: None,
         }
     }
 }

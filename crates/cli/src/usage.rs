@@ -64,7 +64,9 @@ fn add_commands<A: Action>(text: &mut String, command: &Command<A>) {
     let mut listed: Vec<&Command<A>> =
         command.subcommands.iter().filter(|sub| !sub.is_unbuilt()).collect();
     listed.sort_by_key(|sub| sub.name);
-    let width = listed.iter().map(|sub| sub.name.len()).max().unwrap_or(0).max(NARROWEST);
+    let elsewhere = command.elsewhere.map_or(&[][..], |elsewhere| elsewhere.commands);
+    let names = listed.iter().map(|sub| sub.name).chain(elsewhere.iter().map(|&(name, _)| name));
+    let width = names.map(str::len).max().unwrap_or(0).max(NARROWEST);
     let mut list = |heading: &str, group: &str| {
         let mut members = listed.iter().filter(|sub| sub.group == group).peekable();
         if members.peek().is_some() {
@@ -77,6 +79,12 @@ fn add_commands<A: Action>(text: &mut String, command: &Command<A>) {
     list("Available Commands:", "");
     for group in command.headings {
         list(group, group);
+    }
+    if let Some(elsewhere) = command.elsewhere {
+        add(text, &format!("\n\n{}", elsewhere.heading));
+    }
+    for (name, short) in elsewhere {
+        add(text, &format!("\n  {name:width$} {short}"));
     }
 }
 
