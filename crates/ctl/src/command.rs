@@ -28,7 +28,7 @@ use std::future::Future;
 use crate::exit::Exit;
 use crate::flags::Flag;
 use crate::usage;
-use crate::{globals, output, program, tree};
+use crate::{globals, output, program, tree, v2};
 
 const KEY_VALUE: &str = "Key-value commands";
 const CLUSTER: &str = "Cluster maintenance commands";
@@ -99,6 +99,10 @@ pub(crate) static ROOT: Command = Command {
     headings: GROUPS,
     footer: "Use \"etcdctl options\" for a list of global command-line options (applies to all \
              commands).\n",
+    elsewhere: Some(&tree::Elsewhere {
+        heading: "Commands of the v2 API (ETCDCTL_API=2 etcdctl --help lists all of them)",
+        commands: v2::LISTED,
+    }),
     subcommands: &[
         GET,
         PUT,

@@ -3,6 +3,9 @@
 //! Scripts read what it prints and test how it ends, so the outputs, the errors on standard error
 //! and the exit codes are those of etcdctl 3.7.1; only the help is in words of our own.
 //!
+//! With `ETCDCTL_API=2`, and for commands that only the v2 API has, it is the tool of that API (see
+//! `v2`).
+//!
 //! The way of a command: `globals` turns the flags of every command into a client, `command` does
 //! the work, `printer` shows the answer.
 //!
@@ -14,11 +17,12 @@ mod globals;
 mod log;
 mod printer;
 mod txn;
+mod v2;
 
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::process::ExitCode;
 
-use quoin_cli::{exit, flags, number, output, program, table, text, tree, usage};
+use quoin_cli::{classic, exit, flags, number, output, program, table, text, tree, usage};
 
 use quoin_client::Error;
 
@@ -49,9 +53,15 @@ fn refused(error: Error) -> Exit {
 }
 
 fn run(arguments: Vec<Argument>) -> Result<(), Exit> {
-    if std::env::var_os("ETCDCTL_API").is_some_and(|version| version == "2") {
-        let message = "ETCDCTL_API=2: the v2 API is not supported by this etcdctl";
-        return Err(Exit::bad_arguments(message));
+    let version = std::env::var_os("ETCDCTL_API").unwrap_or_default();
+    match version.as_bytes() {
+        b"2" => return v2::run(arguments),
+        b"" if v2::is_meant(&arguments) => return v2::run(arguments),
+        b"" | b"3" => {}
+        other => {
+            let other = String::from_utf8_lossy(other);
+            return Err(Exit::line(format!("unsupported API version {other}\n")));
+        }
     }
     match Invocation::read(&command::ROOT, arguments)? {
         Some(invocation) => command::run(&invocation),
