@@ -12,14 +12,21 @@
 //! Not here: HTTP, endpoints and repeats (see `quoin_client::v2`), how flags are read (see
 //! `quoin_cli::classic`).
 
+mod auth;
+mod backup;
 mod command_line;
 mod fail;
 mod globals;
+mod health;
+mod hint;
 mod keys;
+mod member;
 mod password;
 mod print;
+mod role;
 mod table;
 mod usage;
+mod user;
 mod watch;
 
 use crate::exit::Exit;
@@ -29,6 +36,7 @@ use command_line::Invocation;
 use globals::Globals;
 use table::{ROOT, Verb};
 
+pub(crate) use hint::v2_hint;
 pub(crate) use table::LISTED;
 
 /// Whether the arguments call a command, or ask for the help of one, that only the v2 API has.
@@ -79,6 +87,8 @@ pub(crate) fn run(arguments: Vec<Argument>) -> Result<(), Exit> {
 async fn work(invocation: &Invocation) -> Result<(), Exit> {
     match invocation.verb {
         Verb::Group | Verb::Help => Ok(()),
+        Verb::Backup => backup::run(invocation),
+        Verb::ClusterHealth => health::run(invocation).await,
         Verb::Mk => keys::mk(invocation).await,
         Verb::Mkdir => keys::set_dir(invocation, Some(false)).await,
         Verb::Rm => keys::rm(invocation).await,
@@ -91,6 +101,25 @@ async fn work(invocation: &Invocation) -> Result<(), Exit> {
         Verb::UpdateDir => keys::set_dir(invocation, Some(true)).await,
         Verb::Watch => watch::watch(invocation).await,
         Verb::ExecWatch => watch::exec_watch(invocation).await,
+        Verb::MemberList => member::list(invocation).await,
+        Verb::MemberAdd => member::add(invocation).await,
+        Verb::MemberRemove => member::remove(invocation).await,
+        Verb::MemberUpdate => member::update(invocation).await,
+        Verb::UserAdd => user::add(invocation).await,
+        Verb::UserGet => user::get(invocation).await,
+        Verb::UserList => user::list(invocation).await,
+        Verb::UserRemove => user::remove(invocation).await,
+        Verb::UserGrant => user::change_roles(invocation, true).await,
+        Verb::UserRevoke => user::change_roles(invocation, false).await,
+        Verb::UserPasswd => user::passwd(invocation).await,
+        Verb::RoleAdd => role::add(invocation).await,
+        Verb::RoleGet => role::get(invocation).await,
+        Verb::RoleList => role::list(invocation).await,
+        Verb::RoleRemove => role::remove(invocation).await,
+        Verb::RoleGrant => role::change_access(invocation, true).await,
+        Verb::RoleRevoke => role::change_access(invocation, false).await,
+        Verb::AuthEnable => auth::run(invocation, true).await,
+        Verb::AuthDisable => auth::run(invocation, false).await,
     }
 }
 
@@ -109,7 +138,7 @@ mod tests {
     fn the_command_chooses_the_api() {
         meant("set k v", true);
         meant("--endpoints http://h:1 -o json ls", true);
-        meant("--debug rmdir d", true);
+        meant("--debug cluster-health", true);
         meant("-u bob:x --no-sync mk k v", true);
         meant("help exec-watch", true);
         meant("get set", false);

@@ -9,6 +9,7 @@ use crate::flags::{Argument, Flag, Values};
 use crate::globals::Globals;
 use crate::printer::{Format, Printer};
 use crate::text::quote;
+use crate::v2::v2_hint;
 use crate::{Invocation, output, refused};
 
 pub(crate) static FLAGS: &[Flag] = &[
@@ -34,13 +35,18 @@ pub(super) async fn run(invocation: &Invocation) -> Result<(), Exit> {
     let request = request(flags, &invocation.arguments)?;
     let globals = Globals::read(invocation)?;
     let client = globals.client()?;
+    let key = request.range_end.is_empty().then(|| request.key.clone());
     let response = if flags.bool("stream") {
         client.range_stream(request).await.map_err(refused)?
     } else {
         client.range(request).await.map_err(refused)?
     };
     let printer = printer(flags, globals.printer)?;
-    output::with(|output| printer.get(output, &response))
+    output::with(|output| printer.get(output, &response))?;
+    if let Some(key) = key.filter(|_| response.kvs.is_empty() && response.count == 0) {
+        v2_hint(&globals.endpoints, &key).await;
+    }
+    Ok(())
 }
 
 /// The printer with what only this command can ask of it.

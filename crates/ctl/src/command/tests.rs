@@ -109,7 +109,8 @@ Use \"etcdctl options\" for a list of global command-line options (applies to al
 fn the_program_lists_its_commands_under_headings() {
     let text = usage(&path(""));
     assert!(text.starts_with("Usage:\n  etcdctl [command]\n\nKey-value commands\n  compaction "));
-    assert!(text.contains("\n\nUtility commands\n  check       Tries out"));
+    assert!(text.contains("\n\nUtility commands\n  check          Tries out"));
+    assert!(text.contains("\n  cluster-health Tells whether"), "commands of the v2 API");
     assert!(!text.contains("make-mirror") && !text.contains("Flags:"));
 }
 

@@ -27,6 +27,13 @@ pub(super) struct Invocation {
     pub(super) dash: Option<usize>,
 }
 
+impl Invocation {
+    /// The arguments as text, for names and URLs.
+    pub(super) fn texts(&self) -> Vec<String> {
+        self.arguments.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+    }
+}
+
 /// Finds what the arguments call. If they ask for help, it is shown, and nothing is left to do.
 pub(super) fn read(
     root: &'static Command,
@@ -132,15 +139,18 @@ mod tests {
         assert_eq!(found.verb, Verb::Ls);
         assert_eq!(found.globals.text("output"), "json");
         assert!(found.globals.bool("no-sync") && found.flags.bool("recursive"));
-        assert_eq!(found.arguments, [b"/a", b"-o"]);
+        assert_eq!(found.texts(), ["/a", "-o"]);
     }
 
     #[test]
     fn subcommands_are_found_and_unknown_ones_have_no_help() {
+        assert_eq!(called("user add bob:x").unwrap().unwrap().verb, Verb::UserAdd);
         let unknown = |word| Exit::of(3, format!("No help topic for '{word}'\n"));
         assert_eq!(called("bogus").unwrap_err(), unknown("bogus"));
+        assert_eq!(called("member bogus").unwrap_err(), unknown("bogus"));
         assert_eq!(called("help bogus").unwrap_err(), unknown("bogus"));
         assert!(called("help set").unwrap().is_none());
+        assert!(called("member").unwrap().is_none());
         assert!(called("h").unwrap().is_none());
     }
 }

@@ -15,6 +15,8 @@ pub(super) enum Code {
     BadConnection,
     /// A server refused, or none answered as it should.
     Server,
+    /// Not every member is healthy.
+    Unhealthy,
 }
 
 impl Code {
@@ -23,6 +25,7 @@ impl Code {
             Self::BadArguments => 1,
             Self::BadConnection => 2,
             Self::Server => 4,
+            Self::Unhealthy => 5,
         }
     }
 }
@@ -47,6 +50,11 @@ pub(super) fn plain(reason: impl Display) -> Exit {
 /// Fails with a text whose line end is the caller's.
 pub(super) fn unended(text: String) -> Exit {
     Exit::of(Code::BadArguments.number(), text)
+}
+
+/// Fails without a word.
+pub(super) fn silent(code: Code) -> Exit {
+    Exit::of(code.number(), String::new())
 }
 
 #[cfg(test)]

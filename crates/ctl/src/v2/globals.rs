@@ -49,7 +49,7 @@ impl<'a> Globals<'a> {
     }
 
     /// Longest time for connecting.
-    fn dial_timeout(&self) -> Duration {
+    pub(super) fn dial_timeout(&self) -> Duration {
         match self.time("total-timeout") {
             Duration::ZERO => DIAL_TIMEOUT,
             total => total.min(DIAL_TIMEOUT),
@@ -114,6 +114,13 @@ impl<'a> Globals<'a> {
         .map_err(fail::plain)
     }
 
+    /// A client that does not ask for the members first.
+    pub(super) async fn client_without_sync(&self) -> Result<Client, Exit> {
+        let client = self.unshown_client().await?;
+        self.show_endpoints(&client);
+        Ok(client)
+    }
+
     /// The client of nearly every command.
     pub(super) async fn client(&self) -> Result<Client, Exit> {
         let mut client = self.unshown_client().await?;
@@ -153,8 +160,8 @@ impl<'a> Globals<'a> {
         Ok(())
     }
 
-    /// Says with `--debug` which servers are asked.
-    fn show_endpoints(&self, client: &Client) {
+    /// Says with `--debug` which servers are asked; commands on users and roles say it twice.
+    pub(super) fn show_endpoints(&self, client: &Client) {
         if self.debug {
             let list = client.endpoints().join(", ");
             output::complain(&format!("Cluster-Endpoints: {list}\n"));

@@ -9,6 +9,8 @@ pub(crate) enum Verb {
     /// Shows its help, because it only groups commands.
     Group,
     Help,
+    Backup,
+    ClusterHealth,
     Mk,
     Mkdir,
     Rm,
@@ -21,6 +23,25 @@ pub(crate) enum Verb {
     UpdateDir,
     Watch,
     ExecWatch,
+    MemberList,
+    MemberAdd,
+    MemberRemove,
+    MemberUpdate,
+    UserAdd,
+    UserGet,
+    UserList,
+    UserRemove,
+    UserGrant,
+    UserRevoke,
+    UserPasswd,
+    RoleAdd,
+    RoleGet,
+    RoleList,
+    RoleRemove,
+    RoleGrant,
+    RoleRevoke,
+    AuthEnable,
+    AuthDisable,
 }
 
 impl tree::Action for Verb {
@@ -63,19 +84,24 @@ const SORT: Flag = Flag::bool("sort", "sort the keys by name");
 const QUORUM: Flag = Flag::bool("quorum", "ask the whole cluster").letter('q');
 const AFTER: Flag = Flag::int("after-index", "show what happened after this index");
 const RECURSIVE_WATCH: Flag = Flag::bool("recursive", "watch the keys below too").letter('r');
+const PATH: Flag = Flag::text("path", "path of keys, exact or with * at the end");
+const ROLES: Flag = Flag::list("roles", "", "name of a role; may be given more than once");
 
 /// The program itself in v2 mode.
 pub(super) static ROOT: Command = Command {
     short: "The command line client of etcd clusters, for the v2 API.",
     shared_flags: GLOBALS,
     subcommands: &[
-        MK, MKDIR, RM, RMDIR, GET, LS, SET, SETDIR, UPDATE, UPDATEDIR, WATCH, EXEC_WATCH, HELP,
+        BACKUP, HEALTH, MK, MKDIR, RM, RMDIR, GET, LS, SET, SETDIR, UPDATE, UPDATEDIR, WATCH,
+        EXEC_WATCH, MEMBER, USER, ROLE, AUTH, HELP,
     ],
     ..Command::new("etcdctl", Verb::Group)
 };
 
 /// The commands that only the v2 API has, with their help: they need no variable.
 pub(crate) static LISTED: &[(&str, &str)] = &[
+    line(BACKUP),
+    line(HEALTH),
     line(MK),
     line(MKDIR),
     line(RM),
@@ -91,6 +117,26 @@ pub(crate) static LISTED: &[(&str, &str)] = &[
 const fn line(command: Command) -> (&'static str, &'static str) {
     (command.name, command.short)
 }
+
+const BACKUP: Command = Command {
+    arguments: " ",
+    short: "Makes a backup of a data directory (runs etcdutl)",
+    flags: &[
+        Flag::text("data-dir", "data directory to read"),
+        Flag::text("wal-dir", "its log, if that lies elsewhere"),
+        Flag::text("backup-dir", "directory to write"),
+        Flag::text("backup-wal-dir", "its log, if that shall lie elsewhere"),
+        Flag::bool("with-v3", "write the v3 keys as well"),
+    ],
+    ..Command::new("backup", Verb::Backup)
+};
+
+const HEALTH: Command = Command {
+    arguments: " ",
+    short: "Tells whether each member is healthy",
+    flags: &[Flag::bool("forever", "repeat every 10 seconds until CTRL+C").letter('f')],
+    ..Command::new("cluster-health", Verb::ClusterHealth)
+};
 
 const MK: Command = Command {
     arguments: "<key> <value>",
@@ -189,6 +235,144 @@ const EXEC_WATCH: Command = Command {
     short: "Runs a program at every change of a key",
     flags: &[AFTER, RECURSIVE_WATCH],
     ..Command::new("exec-watch", Verb::ExecWatch)
+};
+
+const MEMBER: Command = Command {
+    short: "Shows and changes who belongs to the cluster",
+    subcommands: &[
+        Command {
+            arguments: " ",
+            short: "Lists the members",
+            ..Command::new("list", Verb::MemberList)
+        },
+        Command {
+            arguments: "<name> <peerURL>",
+            short: "Takes a member into the cluster",
+            ..Command::new("add", Verb::MemberAdd)
+        },
+        Command {
+            arguments: "<memberID>",
+            short: "Takes a member out of the cluster",
+            ..Command::new("remove", Verb::MemberRemove)
+        },
+        Command {
+            arguments: "<memberID> <peerURLs>",
+            short: "Gives a member other peer URLs",
+            ..Command::new("update", Verb::MemberUpdate)
+        },
+        HELP,
+    ],
+    ..Command::new("member", Verb::Group)
+};
+
+const USER: Command = Command {
+    short: "Shows and changes users",
+    subcommands: &[
+        Command {
+            arguments: "<user>[:<password>]",
+            short: "Makes a user",
+            ..Command::new("add", Verb::UserAdd)
+        },
+        Command {
+            arguments: "<user>",
+            short: "Shows a user's roles",
+            ..Command::new("get", Verb::UserGet)
+        },
+        Command {
+            arguments: " ",
+            short: "Lists the users",
+            ..Command::new("list", Verb::UserList)
+        },
+        Command {
+            arguments: "<user>",
+            short: "Removes a user",
+            ..Command::new("remove", Verb::UserRemove)
+        },
+        Command {
+            arguments: "<user>",
+            short: "Grants roles to a user",
+            flags: &[ROLES],
+            ..Command::new("grant", Verb::UserGrant)
+        },
+        Command {
+            arguments: "<user>",
+            short: "Takes roles back from a user",
+            flags: &[ROLES],
+            ..Command::new("revoke", Verb::UserRevoke)
+        },
+        Command {
+            arguments: "<user>",
+            short: "Gives a user another password",
+            ..Command::new("passwd", Verb::UserPasswd)
+        },
+        HELP,
+    ],
+    ..Command::new("user", Verb::Group)
+};
+
+const ROLE: Command = Command {
+    short: "Shows and changes roles",
+    subcommands: &[
+        Command {
+            arguments: "<role>",
+            short: "Makes a role",
+            ..Command::new("add", Verb::RoleAdd)
+        },
+        Command {
+            arguments: "<role>",
+            short: "Shows what a role allows",
+            ..Command::new("get", Verb::RoleGet)
+        },
+        Command {
+            arguments: " ",
+            short: "Lists the roles",
+            ..Command::new("list", Verb::RoleList)
+        },
+        Command {
+            arguments: "<role>",
+            short: "Removes a role",
+            ..Command::new("remove", Verb::RoleRemove)
+        },
+        Command {
+            arguments: "<role>",
+            short: "Lets a role read or write a path",
+            flags: ACCESS,
+            ..Command::new("grant", Verb::RoleGrant)
+        },
+        Command {
+            arguments: "<role>",
+            short: "Takes a path back from a role",
+            flags: ACCESS,
+            ..Command::new("revoke", Verb::RoleRevoke)
+        },
+        HELP,
+    ],
+    ..Command::new("role", Verb::Group)
+};
+
+const ACCESS: &[Flag] = &[
+    PATH,
+    Flag::bool("read", "for reading"),
+    Flag::bool("write", "for writing"),
+    Flag::bool("readwrite", "for both").alias("rw"),
+];
+
+const AUTH: Command = Command {
+    short: "Turns authentication on and off",
+    subcommands: &[
+        Command {
+            arguments: " ",
+            short: "Lets users and roles count",
+            ..Command::new("enable", Verb::AuthEnable)
+        },
+        Command {
+            arguments: " ",
+            short: "Lets everybody do everything",
+            ..Command::new("disable", Verb::AuthDisable)
+        },
+        HELP,
+    ],
+    ..Command::new("auth", Verb::Group)
 };
 
 const HELP: Command = Command {

@@ -119,7 +119,11 @@ mod tests {
 
     #[test]
     fn a_group_lists_its_commands() {
+        let text = group(&[&ROOT, find("auth")]);
+        assert!(text.contains("COMMANDS:\n   enable   Lets users and roles count\n"), "{text}");
+        assert!(text.ends_with("OPTIONS:\n   --help, -h  show this help\n   \n"), "{text}");
         let text = program(&[&ROOT]);
+        assert!(text.contains("\n   help, h         Shows the commands"), "{text}");
         assert!(
             text.ends_with("\n   --version, -v                    show the version\n"),
             "{text}"
