@@ -15,7 +15,8 @@ pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub struct Etcdctl {
     program: PathBuf,
-    endpoints: String,
+    endpoints: Option<String>,
+    env: Vec<(String, String)>,
 }
 
 /// What one command did.
@@ -32,7 +33,20 @@ pub struct Outcome {
 impl Etcdctl {
     /// The tool `program` for these client URLs.
     pub fn new(program: &Path, endpoints: &[String]) -> Self {
-        Self { program: program.to_owned(), endpoints: endpoints.join(",") }
+        let endpoints = Some(endpoints.join(","));
+        Self { program: program.to_owned(), endpoints, env: Vec::new() }
+    }
+
+    /// The tool `program`, to which the arguments or the environment must tell the endpoints.
+    pub fn bare(program: &Path) -> Self {
+        Self { program: program.to_owned(), endpoints: None, env: Vec::new() }
+    }
+
+    /// The same with this environment variable added.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     /// Runs a command without input.
@@ -57,7 +71,9 @@ impl Etcdctl {
     pub fn run_with_input(&self, args: &[&str], input: &str) -> Outcome {
         let mut command = Command::new(&self.program);
         let path = std::env::var_os("PATH").unwrap_or_default();
-        command.env_clear().env("PATH", path).arg(format!("--endpoints={}", self.endpoints));
+        command.env_clear().env("PATH", path);
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command.args(self.endpoints.iter().map(|list| format!("--endpoints={list}")));
         command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let mut stdin = child.stdin.take().expect("standard input is a pipe");
