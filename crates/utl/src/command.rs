@@ -1,6 +1,7 @@
 //! The commands: their names, flags and help in one table, their work in one file each.
 
 mod about;
+mod backup;
 mod defrag;
 mod export;
 mod hashkv;
@@ -22,6 +23,7 @@ pub(crate) type Command = tree::Command<Action>;
 pub(crate) enum Action {
     /// Shows its help, because it only groups commands.
     Group,
+    Backup,
     Defrag,
     Export,
     HashKv,
@@ -60,8 +62,15 @@ pub(crate) static ROOT: Command = Command {
             .letter('w')
             .or("simple"),
     ],
-    subcommands: &[DEFRAG, SNAPSHOT, HASH_KV, VERSION, COMPLETION, MIGRATE, EXPORT, HELP],
+    subcommands: &[BACKUP, DEFRAG, SNAPSHOT, HASH_KV, VERSION, COMPLETION, MIGRATE, EXPORT, HELP],
     ..Command::new("etcdutl", Action::Group)
+};
+
+const BACKUP: Command = Command {
+    short: "Makes a directory for a new cluster from that of a member, as it was before snapshots",
+    long: backup::HELP,
+    flags: backup::FLAGS,
+    ..Command::new("backup", Action::Backup)
 };
 
 const DEFRAG: Command = Command {
@@ -136,6 +145,7 @@ pub(crate) fn run(invocation: &Invocation) -> Result<(), Exit> {
     let action = invocation.path.last().map_or(Action::Group, |command| command.action);
     match action {
         Action::Group => output::print(&usage::help(&invocation.path)),
+        Action::Backup => backup::run(invocation),
         Action::Defrag => defrag::run(invocation),
         Action::Export => export::run(invocation),
         Action::HashKv => hashkv::run(invocation),

@@ -11,6 +11,25 @@ pub(crate) fn info(caller: &str, message: &str, fields: &[(&str, String)]) {
     output::complain(&line(OffsetDateTime::now_utc(), caller, message, fields));
 }
 
+/// Says something in the form of etcd's older logger.
+pub(crate) fn plain(message: &str) {
+    output::complain(&plain_line(message));
+}
+
+/// A line in the form of etcd's older logger: local time, level, message.
+pub(crate) fn plain_line(message: &str) -> String {
+    // Where the zone cannot be found out, universal time is better than none.
+    let now = OffsetDateTime::now_local().unwrap_or_else(|_| OffsetDateTime::now_utc());
+    plain_line_at(now, message)
+}
+
+fn plain_line_at(now: OffsetDateTime, message: &str) -> String {
+    let format =
+        format_description!("[year]-[month]-[day] [hour]:[minute]:[second].[subsecond digits:6]");
+    let time = now.format(format).unwrap_or_else(|_| now.unix_timestamp().to_string());
+    format!("{time} I | {message}\n")
+}
+
 fn line(now: OffsetDateTime, caller: &str, message: &str, fields: &[(&str, String)]) -> String {
     let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
     let time = now.format(format).unwrap_or_else(|_| now.unix_timestamp().to_string());
@@ -30,5 +49,12 @@ mod tests {
         let expected = "2023-11-14T22:13:20Z\tinfo\tutl/x.rs\tdone\t\
                         {\"path\": \"a \\\"b\\\"\", \"size\": 3}\n";
         assert_eq!(line(now, "utl/x.rs", "done", &fields), expected);
+    }
+
+    #[test]
+    fn the_older_form_has_microseconds() {
+        let now = OffsetDateTime::from_unix_timestamp(1_700_000_000).unwrap();
+        let expected = "2023-11-14 22:13:20.000000 I | ignoring v3 raft entry\n";
+        assert_eq!(plain_line_at(now, "ignoring v3 raft entry"), expected);
     }
 }
