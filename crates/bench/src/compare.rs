@@ -22,10 +22,15 @@ use crate::report::Report;
 use crate::workload::{KEY_PREFIX, Keys, Mode};
 
 pub(crate) use cluster::Cluster;
+pub(crate) use table::median;
 pub use table::{Cell, Sample, Table};
 
 /// Connections and requests in flight on each while keys are written ahead.
 const FILL: Load = Load { connections: 20, streams: 50 };
+/// The same for keys of the v2 API.
+const FILL_V2: Load = Load { connections: 200, streams: 1 };
+/// The v2 API is off by default in etcd 3.4 and 3.5.
+pub(crate) const ENABLE_V2: [&str; 1] = ["--enable-v2"];
 /// How long the check of the keys written ahead may take.
 const COUNT_LIMIT: Duration = Duration::from_secs(30);
 
@@ -90,10 +95,17 @@ fn samples(
     round: usize,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Vec<(Cell, Sample)>, Error> {
-    let mut cluster = Cluster::start(program, options.members, &options.directory)?;
+    let has_v2 = options.modes.iter().any(|mode| mode.is_v2());
+    let flags: &[&str] = if has_v2 { &ENABLE_V2 } else { &[] };
+    let mut cluster = Cluster::start(program, options.members, &options.directory, flags)?;
     let endpoints =
         if options.target_leader { vec![cluster.leader()?] } else { cluster.endpoints().to_vec() };
-    fill(options, &endpoints)?;
+    if !options.modes.iter().all(|mode| mode.is_v2()) {
+        fill(options, &endpoints)?;
+    }
+    if has_v2 {
+        write_all(options, &endpoints, Mode::V2Set, FILL_V2)?;
+    }
     if options.modes.contains(&Mode::KeepAlive) {
         grant(options, &endpoints)?;
     }
@@ -153,22 +165,33 @@ fn grant(options: &Options, endpoints: &[SocketAddr]) -> Result<(), Error> {
     Err(Error::Server(format!("not all leases were granted: {report}")))
 }
 
-/// Writes every key once, and makes sure that they are there.
-fn fill(options: &Options, endpoints: &[SocketAddr]) -> Result<(), Error> {
+/// Writes every key once.
+fn write_all(
+    options: &Options,
+    endpoints: &[SocketAddr],
+    mode: Mode,
+    load: Load,
+) -> Result<(), Error> {
     let report = load::run(&load::Options {
         endpoints: endpoints.to_vec(),
-        connections: FILL.connections,
-        streams: FILL.streams,
+        connections: load.connections,
+        streams: load.streams,
         extent: Extent::Requests(options.key_space),
-        mode: Mode::Put,
+        mode,
         keys: Keys::sequential(),
         value_size: options.value_size,
         seed: options.seed,
         server_pids: Vec::new(),
     })?;
-    if report.succeeded() != options.key_space {
-        return Err(Error::Server(format!("not all keys were written: {report}")));
+    if report.succeeded() == options.key_space {
+        return Ok(());
     }
+    Err(Error::Server(format!("not all keys were written: {report}")))
+}
+
+/// Writes every key once, and makes sure that they are there.
+fn fill(options: &Options, endpoints: &[SocketAddr]) -> Result<(), Error> {
+    write_all(options, endpoints, Mode::Put, FILL)?;
     let (start, mut end) = (KEY_PREFIX.as_bytes().to_vec(), KEY_PREFIX.as_bytes().to_vec());
     if let Some(last) = end.last_mut() {
         *last += 1;

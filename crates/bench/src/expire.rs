@@ -79,7 +79,7 @@ fn measure(
     program: &Path,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Outcome, Error> {
-    let mut cluster = Cluster::start(program, options.members, &options.directory)?;
+    let mut cluster = Cluster::start(program, options.members, &options.directory, &[])?;
     let endpoint = cluster.leader()?;
     let started = Instant::now();
     fill(options, endpoint, Mode::LeaseGrant { ttl_s: options.ttl_s })?;

@@ -12,7 +12,8 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::Error;
-use crate::http2::connection::{Answer, Connection, Outcome};
+use crate::connection::Connection;
+use crate::http2::connection::{Answer, Outcome};
 use crate::process::{self, MachineTime};
 use crate::report::Report;
 use crate::workload::{Keys, Mode, Template};
@@ -69,6 +70,11 @@ pub fn resolve(endpoint: &str) -> Result<SocketAddr, Error> {
 pub fn run(options: &Options) -> Result<Report, Error> {
     if options.endpoints.is_empty() || options.connections == 0 || options.streams == 0 {
         return Err(Error::Usage("a load needs an endpoint, a connection and a stream".into()));
+    }
+    if options.mode.is_v2() && options.streams > 1 {
+        return Err(Error::Usage(
+            "a connection of the v2 API has one request in flight: give it one stream".into(),
+        ));
     }
     let mut driver = Driver::connect(options)?;
     let before = CpuTimes::now(&options.server_pids)?;
@@ -141,8 +147,7 @@ impl Driver {
             let endpoint = options.endpoints[index % options.endpoints.len()];
             let socket = open(&poll, Token(index), endpoint)
                 .map_err(|cause| Error::io(endpoint.to_string(), cause))?;
-            let path = options.mode.path();
-            let connection = Connection::new(&endpoint.to_string(), path, false);
+            let connection = Connection::new(options.mode, &endpoint.to_string());
             clients.push(Client { socket, connection, is_lost: false });
         }
         let report = Report {
@@ -339,7 +344,8 @@ impl Driver {
     }
 }
 
-fn open(poll: &Poll, token: Token, endpoint: SocketAddr) -> io::Result<TcpStream> {
+/// Opens a connection whose events bear this token.
+pub(crate) fn open(poll: &Poll, token: Token, endpoint: SocketAddr) -> io::Result<TcpStream> {
     let socket = std::net::TcpStream::connect_timeout(&endpoint, CONNECT_LIMIT)?;
     socket.set_nodelay(true)?;
     socket.set_nonblocking(true)?;
@@ -397,6 +403,7 @@ mod tests {
             Options { endpoints: Vec::new(), ..options(endpoint) },
             Options { connections: 0, ..options(endpoint) },
             Options { streams: 0, ..options(endpoint) },
+            Options { streams: 2, mode: Mode::V2Set, ..options(endpoint) },
         ] {
             assert!(matches!(run(&broken), Err(Error::Usage(_))));
         }

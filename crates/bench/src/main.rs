@@ -10,6 +10,7 @@ use quoin_bench::Error;
 use quoin_bench::compare::{self, Load};
 use quoin_bench::expire;
 use quoin_bench::load::{self, Extent};
+use quoin_bench::v2_wait;
 use quoin_bench::watch;
 use quoin_bench::workload::{Keys, MAX_KEYS, Mode};
 
@@ -21,6 +22,18 @@ const MAX_REQUESTS: u64 = 1_000_000_000;
 const MAX_VALUE: u64 = 16 << 20;
 const MAX_ROUNDS: u64 = 25;
 const MAX_MEMBERS: u64 = 7;
+/// What a comparison can send.
+const WORKLOADS: [&str; 9] = [
+    "put",
+    "range-lin",
+    "range-ser",
+    "txn",
+    "page",
+    "keep-alive",
+    "v2-set",
+    "v2-get",
+    "v2-get-quorum",
+];
 /// Silence after which no more events are expected.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -29,6 +42,7 @@ fn main() -> ExitCode {
     let outcome = match matches.subcommand() {
         Some(("compare", arguments)) => run_comparison(arguments),
         Some(("expire", arguments)) => run_expiry(arguments),
+        Some(("v2-watchers", arguments)) => run_v2_watchers(arguments),
         Some(("watch", arguments)) => run_watch(arguments),
         Some((name, arguments)) => run_load(name, arguments),
         None => Err(Error::Usage("no command".to_owned())),
@@ -55,6 +69,12 @@ fn command() -> Command {
                 .arg(serializable())
                 .arg(number("limit", "500", 1, u64::from(u32::MAX), "keys in a page")),
         )
+        .subcommand(load_command("v2-set", "set a random key of the v2 API"))
+        .subcommand(
+            load_command("v2-get", "read a random key of the v2 API")
+                .arg(flag("quorum", "read with a quorum")),
+        )
+        .subcommand(v2_watchers_command())
         .subcommand(watch_command())
         .subcommand(compare_command())
         .subcommand(expire_command())
@@ -62,7 +82,6 @@ fn command() -> Command {
 
 fn expire_command() -> Command {
     let programs = Arg::new("programs").long("programs").value_delimiter(',');
-    let directory = Arg::new("dir").long("dir").value_parser(value_parser!(PathBuf));
     Command::new("expire")
         .about("have many leases end at once, with puts beside them")
         .arg(
@@ -76,8 +95,18 @@ fn expire_command() -> Command {
         .arg(number("ttl", "60", 1, MAX_SECONDS, "seconds that each lives"))
         .arg(number("connections", "10", 1, MAX_CONNECTIONS, "connections that put meanwhile"))
         .arg(number("value-size", "256", 0, MAX_VALUE, "bytes of each value"))
-        .arg(directory.help("where data directories are made [default: the system's]"))
+        .arg(directory())
         .arg(flag("json", "print the outcomes for programs"))
+}
+
+fn v2_watchers_command() -> Command {
+    Command::new("v2-watchers")
+        .about("have many watchers of the v2 API wait, and print what each costs two servers")
+        .args(programs())
+        .arg(number("watchers", "10000", 1, MAX_CONNECTIONS, "how many wait"))
+        .arg(number("rounds", "3", 1, MAX_ROUNDS, "how often each server runs"))
+        .arg(directory())
+        .arg(flag("json", "print the medians for programs"))
 }
 
 fn watch_command() -> Command {
@@ -110,14 +139,9 @@ fn load_command(name: &'static str, about: &'static str) -> Command {
 }
 
 fn compare_command() -> Command {
-    let path = |name: &'static str, default: &'static str, help: &'static str| {
-        let path = Arg::new(name).long(name).value_parser(value_parser!(PathBuf));
-        path.default_value(default).help(help)
-    };
     Command::new("compare")
         .about("start a reference and ours in turn, and print the ratios between them")
-        .arg(path("reference", "etcd", "the program to compare with"))
-        .arg(path("ours", "target/release/etcd", "the program that is compared"))
+        .args(programs())
         .arg(number("members", "1", 1, MAX_MEMBERS, "members of each cluster"))
         .arg(flag("target-leader", "send to the leader only"))
         .arg(number("rounds", "3", 1, MAX_ROUNDS, "how often each server runs"))
@@ -126,7 +150,7 @@ fn compare_command() -> Command {
             Arg::new("workloads")
                 .long("workloads")
                 .value_delimiter(',')
-                .value_parser(["put", "range-lin", "range-ser", "txn", "page", "keep-alive"])
+                .value_parser(WORKLOADS)
                 .default_value("put,range-lin,range-ser,txn")
                 .help("what is sent"),
         )
@@ -138,14 +162,26 @@ fn compare_command() -> Command {
                 .default_value("1x1,100x1,100x10")
                 .help("connections x requests in flight on each"),
         )
-        .arg(
-            Arg::new("dir")
-                .long("dir")
-                .value_parser(value_parser!(PathBuf))
-                .help("where data directories are made; a real disk [default: the system's]"),
-        )
+        .arg(directory())
         .arg(flag("json", "print the medians for programs"))
         .args(data_arguments())
+}
+
+/// The two programs of a comparison.
+fn programs() -> [Arg; 2] {
+    let path = |name: &'static str, default: &'static str, help: &'static str| {
+        let path = Arg::new(name).long(name).value_parser(value_parser!(PathBuf));
+        path.default_value(default).help(help)
+    };
+    [
+        path("reference", "etcd", "the program to compare with"),
+        path("ours", "target/release/etcd", "the program that is compared"),
+    ]
+}
+
+fn directory() -> Arg {
+    let directory = Arg::new("dir").long("dir").value_parser(value_parser!(PathBuf));
+    directory.help("where data directories are made; a real disk [default: the system's]")
 }
 
 fn data_arguments() -> [Arg; 3] {
@@ -196,7 +232,7 @@ fn run_load(name: &str, arguments: &ArgMatches) -> Result<ExitCode, Error> {
     let options = load_options(name, arguments)?;
     if arguments.get_flag("fill") {
         let fill = load::Options {
-            mode: Mode::Put,
+            mode: if options.mode.is_v2() { Mode::V2Set } else { Mode::Put },
             extent: Extent::Requests(value(arguments, "key-space")),
             keys: Keys::sequential(),
             ..options.clone()
@@ -243,6 +279,8 @@ fn load_options(name: &str, arguments: &ArgMatches) -> Result<load::Options, Err
     let mode = match name {
         "put" => Mode::Put,
         "txn" => Mode::Txn,
+        "v2-set" => Mode::V2Set,
+        "v2-get" => Mode::V2Get { quorum: arguments.get_flag("quorum") },
         "page" => Mode::Page { limit: page_limit(arguments), serializable },
         _ if serializable => Mode::RangeSerializable,
         _ => Mode::RangeLinearizable,
@@ -298,6 +336,24 @@ fn run_comparison(arguments: &ArgMatches) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn run_v2_watchers(arguments: &ArgMatches) -> Result<ExitCode, Error> {
+    let path = |name| arguments.get_one::<PathBuf>(name).cloned();
+    let options = v2_wait::Options {
+        reference: path("reference").expect("has a default"),
+        ours: path("ours").expect("has a default"),
+        watchers: count(arguments, "watchers"),
+        rounds: count(arguments, "rounds"),
+        directory: path("dir").unwrap_or_else(std::env::temp_dir),
+    };
+    let table = v2_wait::run(&options, &mut |line| eprintln!("{line}"))?;
+    if arguments.get_flag("json") {
+        println!("{}", table.to_json());
+    } else {
+        print!("{table}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 fn run_expiry(arguments: &ArgMatches) -> Result<ExitCode, Error> {
     let programs = arguments.get_many::<PathBuf>("programs").expect("has a default");
     let directory = arguments.get_one::<PathBuf>("dir").cloned();
@@ -330,6 +386,9 @@ fn mode_of(name: &str) -> Mode {
         "range-ser" => Mode::RangeSerializable,
         "page" => Mode::Page { limit: 500, serializable: false },
         "keep-alive" => Mode::KeepAlive,
+        "v2-set" => Mode::V2Set,
+        "v2-get" => Mode::V2Get { quorum: false },
+        "v2-get-quorum" => Mode::V2Get { quorum: true },
         _ => Mode::Txn,
     }
 }
@@ -362,6 +421,8 @@ mod tests {
         assert_eq!(options.server_pids, [5, 6]);
         let page = parse("quoin-bench page --limit 20 --seconds 2").unwrap();
         assert_eq!(page.mode, Mode::Page { limit: 20, serializable: false });
+        let get = parse("quoin-bench v2-get --quorum --connections 9").unwrap();
+        assert_eq!((get.mode, get.streams), (Mode::V2Get { quorum: true }, 1));
         assert_eq!(page.extent, Extent::Time(Duration::from_secs(2)));
     }
 

@@ -20,6 +20,22 @@ pub fn cpu_us(pids: &[u32]) -> Result<u64, Error> {
     Ok(total)
 }
 
+/// The memory of a process that no file stands behind, in bytes.
+pub fn anonymous_bytes(pid: u32) -> Result<u64, Error> {
+    let path = format!("/proc/{pid}/statm");
+    let statm = std::fs::read_to_string(&path).map_err(|cause| Error::io(&path, cause))?;
+    let broken = || Error::io(&path, io::ErrorKind::InvalidData.into());
+    let pages = anonymous_pages(&statm).ok_or_else(broken)?;
+    Ok(pages * rustix::param::page_size() as u64)
+}
+
+/// The second number of `/proc/<pid>/statm` are all pages in memory, the third those of files.
+fn anonymous_pages(statm: &str) -> Option<u64> {
+    let mut fields = statm.split_ascii_whitespace().skip(1);
+    let resident: u64 = fields.next()?.parse().ok()?;
+    resident.checked_sub(fields.next()?.parse().ok()?)
+}
+
 /// The CPU time of the whole machine since it started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MachineTime {
@@ -68,6 +84,13 @@ mod tests {
         assert_eq!(ticks(stat), Some(168));
         assert_eq!(ticks("42 (etcd) S 1"), None);
         assert_eq!(ticks(""), None);
+    }
+
+    #[test]
+    fn files_are_no_anonymous_memory() {
+        assert_eq!(anonymous_pages("900 500 120 1 0 300 0"), Some(380));
+        assert_eq!(anonymous_pages("900 1 2"), None);
+        assert!(anonymous_bytes(std::process::id()).unwrap() > 0);
     }
 
     #[test]

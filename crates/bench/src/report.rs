@@ -144,6 +144,7 @@ fn describe(outcome: Outcome) -> String {
             Some(name) => (*name).to_owned(),
             None => format!("status {code}"),
         },
+        Outcome::Http(status) => format!("HTTP {status}"),
         Outcome::Reset(code) => format!("stream reset {code}"),
         Outcome::Incomplete => "incomplete response".to_owned(),
         Outcome::Lost => "connection lost".to_owned(),

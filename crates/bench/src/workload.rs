@@ -9,8 +9,6 @@ use quoin_api::etcdserverpb::{
     TxnRequest, compare, request_op,
 };
 
-use crate::http2::connection::MESSAGE_PREFIX;
-
 /// What every key begins with.
 pub const KEY_PREFIX: &str = "bench/";
 /// What the keys that end with a lease begin with.
@@ -52,6 +50,15 @@ pub enum Mode {
     KeepAlive,
     /// Writes a key that ends with the lease of the same number.
     LeasedPut,
+    /// Sets one key of the v2 API.
+    V2Set,
+    /// Reads one key of the v2 API.
+    V2Get {
+        /// Whether the cluster has to agree, or what the member knows is enough.
+        quorum: bool,
+    },
+    /// Waits for the next change of a key of the v2 API.
+    V2Wait,
 }
 
 impl Mode {
@@ -66,10 +73,19 @@ impl Mode {
             Self::LeaseGrant { .. } => "lease-grant",
             Self::KeepAlive => "keep-alive",
             Self::LeasedPut => "leased-put",
+            Self::V2Set => "v2-set",
+            Self::V2Get { quorum: false } => "v2-get",
+            Self::V2Get { quorum: true } => "v2-get-quorum",
+            Self::V2Wait => "v2-wait",
         }
     }
 
-    /// The path of the method.
+    /// Whether it is sent to the v2 API, over HTTP/1.1.
+    pub fn is_v2(self) -> bool {
+        matches!(self, Self::V2Set | Self::V2Get { .. } | Self::V2Wait)
+    }
+
+    /// The path of the method, or of the directory of all keys.
     pub fn path(self) -> &'static str {
         match self {
             Self::Put | Self::LeasedPut => "/etcdserverpb.KV/Put",
@@ -79,6 +95,7 @@ impl Mode {
             Self::Txn => "/etcdserverpb.KV/Txn",
             Self::LeaseGrant { .. } => "/etcdserverpb.Lease/LeaseGrant",
             Self::KeepAlive => "/etcdserverpb.Lease/LeaseKeepAlive",
+            Self::V2Set | Self::V2Get { .. } | Self::V2Wait => "/v2/keys/",
         }
     }
 
@@ -86,8 +103,8 @@ impl Mode {
         if self == Self::LeasedPut { LEASED_PREFIX } else { KEY_PREFIX }
     }
 
-    fn encode(self, key: &str, value: Vec<u8>) -> Vec<u8> {
-        let key = || key.to_owned().into();
+    fn encode(self, name: &str, value: Vec<u8>) -> Vec<u8> {
+        let key = || name.to_owned().into();
         let range = |serializable| RangeRequest { key: key(), serializable, ..Default::default() };
         let put =
             |value: Vec<u8>| PutRequest { key: key(), value: value.into(), ..Default::default() };
@@ -117,11 +134,36 @@ impl Mode {
             }
             Self::KeepAlive => LeaseKeepAliveRequest { id: FIRST_LEASE }.encode_to_vec(),
             Self::LeasedPut => PutRequest { lease: FIRST_LEASE, ..put(value) }.encode_to_vec(),
+            Self::V2Set | Self::V2Get { .. } | Self::V2Wait => self.encode_v2(name, &value),
         }
+    }
+
+    /// A request of HTTP/1.1.
+    fn encode_v2(self, key: &str, value: &[u8]) -> Vec<u8> {
+        let method = if self == Self::V2Set { "PUT" } else { "GET" };
+        let query = if self == Self::V2Wait {
+            "?wait=true"
+        } else if self == (Self::V2Get { quorum: true }) {
+            "?quorum=true"
+        } else {
+            ""
+        };
+        let target = format!("{method} {}{key}{query}", self.path());
+        let head = format!("{target} HTTP/1.1\r\nHost: localhost\r\n");
+        if self != Self::V2Set {
+            return format!("{head}\r\n").into_bytes();
+        }
+        // Letters stand in a form as they are, so that the request has the size asked for.
+        let letters = value.iter().map(|byte| char::from(b'a' + byte % 26));
+        let form: String = "value=".chars().chain(letters).collect();
+        let length = form.len();
+        let kind = "Content-Type: application/x-www-form-urlencoded";
+        format!("{head}{kind}\r\nContent-Length: {length}\r\n\r\n{form}").into_bytes()
     }
 }
 
-/// A gRPC message with its prefix, and the places where the number of the key or lease stands.
+/// A gRPC message with its prefix, or a request of HTTP/1.1, and the places where the number of the
+/// key or lease stands.
 #[derive(Debug)]
 pub struct Template {
     bytes: Vec<u8>,
@@ -139,11 +181,15 @@ impl Template {
         let digits = "0".repeat(DIGITS);
         let body = mode.encode(&format!("{}{digits}", mode.prefix()), value);
         let length = u32::try_from(body.len()).expect("the size of a value is bounded");
-        let mut bytes = vec![0];
-        bytes.extend_from_slice(&length.to_be_bytes());
+        let mut bytes = Vec::new();
+        if !mode.is_v2() {
+            bytes.push(0);
+            bytes.extend_from_slice(&length.to_be_bytes());
+        }
+        let prefix = bytes.len();
         bytes.extend_from_slice(&body);
         let is_key = |window: &[u8]| window == digits.as_bytes();
-        let starts = bytes.windows(DIGITS).enumerate().skip(MESSAGE_PREFIX);
+        let starts = bytes.windows(DIGITS).enumerate().skip(prefix);
         let offsets = starts.filter(|(_, window)| is_key(window)).map(|(start, _)| start).collect();
         let mut starts = bytes.windows(LEASE_BYTES);
         let lease_offset = starts.position(|window| window == lease_bytes(0));
@@ -244,6 +290,7 @@ impl Random {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http2::connection::MESSAGE_PREFIX;
 
     fn render(mode: Mode, number: u64) -> Vec<u8> {
         let mut template = Template::new(mode, 32, 1);
@@ -304,6 +351,26 @@ mod tests {
         assert_eq!(LeaseKeepAliveRequest::decode(renewal.as_slice()).unwrap().id, id);
         let put = PutRequest::decode(render(Mode::LeasedPut, number).as_slice()).unwrap();
         assert_eq!((put.key.as_ref(), put.lease), (&b"lease/99999999999"[..], id));
+    }
+
+    #[test]
+    fn requests_of_the_v2_api_are_whole() {
+        let text = |mode, size, number| {
+            let mut template = Template::new(mode, size, 1);
+            template.render(99_999_999_999);
+            String::from_utf8(template.render(number).to_vec()).unwrap()
+        };
+        let set = text(Mode::V2Set, 256, 42);
+        let (head, body) = set.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("PUT /v2/keys/bench/00000000042 HTTP/1.1\r\n"), "{head}");
+        assert!(head.ends_with(&format!("\r\nContent-Length: {}", body.len())), "{head}");
+        let value = body.strip_prefix("value=").unwrap();
+        assert!(value.len() == 256 && value.bytes().all(|byte| byte.is_ascii_lowercase()));
+        let get = text(Mode::V2Get { quorum: true }, 256, 7);
+        let expected =
+            "GET /v2/keys/bench/00000000007?quorum=true HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        assert_eq!(get, expected);
+        assert!(text(Mode::V2Wait, 0, 7).contains("00000000007?wait=true HTTP"));
     }
 
     #[test]

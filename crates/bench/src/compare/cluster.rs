@@ -34,8 +34,13 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Starts `count` members and waits until each answers.
-    pub(crate) fn start(program: &Path, count: usize, parent: &Path) -> Result<Self, Error> {
+    /// Starts `count` members, with further `flags`, and waits until each answers.
+    pub(crate) fn start(
+        program: &Path,
+        count: usize,
+        parent: &Path,
+        flags: &[&str],
+    ) -> Result<Self, Error> {
         let directory = Directory::create(parent)?;
         let ports = free_ports(count * 2)?;
         let (client_ports, peer_ports) = ports.split_at(count);
@@ -49,7 +54,17 @@ impl Cluster {
         for (index, peer) in peers.iter().enumerate() {
             let client = url(client_ports[index]);
             let path = &cluster.directory.path;
-            cluster.members.push(Member::start(program, path, index, &client, peer, &initial)?);
+            let log = path.join(format!("m{index}.log"));
+            let mut command = Command::new(program);
+            command
+                .args(["--name", &format!("m{index}"), "--quota-backend-bytes", QUOTA])
+                .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+                .args(["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer])
+                .args(["--initial-cluster", &initial])
+                .args(flags)
+                .arg("--data-dir")
+                .arg(path.join(format!("m{index}")));
+            cluster.members.push(Member::start(command, log)?);
         }
         cluster.wait_until_ready()?;
         Ok(cluster)
@@ -106,32 +121,14 @@ struct Member {
 }
 
 impl Member {
-    fn start(
-        program: &Path,
-        directory: &Path,
-        index: usize,
-        client: &str,
-        peer: &str,
-        initial: &str,
-    ) -> Result<Self, Error> {
-        let log = directory.join(format!("m{index}.log"));
-        let doing = || format!("{} in {}", program.display(), directory.display());
-        let spawn = || {
+    fn start(mut command: Command, log: PathBuf) -> Result<Self, Error> {
+        let mut spawn = || {
             let output = File::create(&log)?;
             let errors = output.try_clone()?;
-            Command::new(program)
-                .args(["--name", &format!("m{index}"), "--quota-backend-bytes", QUOTA])
-                .args(["--listen-client-urls", client, "--advertise-client-urls", client])
-                .args(["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer])
-                .args(["--initial-cluster", initial])
-                .arg("--data-dir")
-                .arg(directory.join(format!("m{index}")))
-                .stdin(Stdio::null())
-                .stdout(output)
-                .stderr(errors)
-                .spawn()
+            command.stdin(Stdio::null()).stdout(output).stderr(errors).spawn()
         };
-        let child = spawn().map_err(|cause| Error::io(doing(), cause))?;
+        let spawned = spawn();
+        let child = spawned.map_err(|cause| Error::io(format!("{command:?}"), cause))?;
         Ok(Self { child, log })
     }
 
@@ -207,10 +204,10 @@ mod tests {
     #[test]
     fn a_server_that_ends_is_reported_and_leaves_nothing() {
         let parent = Directory::create(&std::env::temp_dir()).unwrap();
-        let error = Cluster::start(Path::new("false"), 1, &parent.path).unwrap_err();
+        let error = Cluster::start(Path::new("false"), 1, &parent.path, &[]).unwrap_err();
         assert!(error.to_string().starts_with("a server ended with exit status: 1"), "{error}");
         assert_eq!(std::fs::read_dir(&parent.path).unwrap().count(), 0);
-        assert!(Cluster::start(Path::new("/no/such/program"), 1, &parent.path).is_err());
+        assert!(Cluster::start(Path::new("/no/such/program"), 1, &parent.path, &[]).is_err());
         assert_eq!(std::fs::read_dir(&parent.path).unwrap().count(), 0);
     }
 }

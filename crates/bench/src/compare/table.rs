@@ -153,7 +153,7 @@ fn ratio(above: f64, below: f64) -> f64 {
 }
 
 /// The middle value, or the mean of the two in the middle; zero if there is none.
-fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values.as_slice() {

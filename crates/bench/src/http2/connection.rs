@@ -43,6 +43,8 @@ pub enum Outcome {
     Ok,
     /// A gRPC status other than zero.
     Status(u32),
+    /// A status of HTTP that is no success.
+    Http(u16),
     /// The server ended the stream with this HTTP/2 error code.
     Reset(u32),
     /// The response ended without a status, or with success and without a message.
