@@ -38,6 +38,17 @@ pub fn reference_etcd() -> PathBuf {
     chosen("QUOIN_REFERENCE_ETCD", on_path("etcd"))
 }
 
+/// The etcd server whose answers about the v2 API are right: Debian's 3.4, whichever version the
+/// others are compared with, because etcd 3.6 has no such API any more.
+pub fn reference_v2_etcd() -> PathBuf {
+    chosen("QUOIN_REFERENCE_V2_ETCD", on_path("etcd"))
+}
+
+/// The official tool that still has the commands of the v2 API (`ETCDCTL_API=2`).
+pub fn reference_v2_etcdctl() -> PathBuf {
+    chosen("QUOIN_REFERENCE_V2_ETCDCTL", on_path("etcdctl"))
+}
+
 /// The official tool.
 pub fn reference_etcdctl() -> PathBuf {
     chosen("QUOIN_REFERENCE_ETCDCTL", on_path("etcdctl"))
@@ -59,6 +70,12 @@ pub fn is_original(program: &Path) -> bool {
     !output_of(program, "--version").contains("quoin")
 }
 
+/// Where this workspace is built.
+pub fn target_dir() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    target.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"))
+}
+
 /// Whether the long versions of the tests are wanted.
 pub fn slow_tests() -> bool {
     std::env::var_os("SLOW_TESTS").is_some_and(|value| value == "1")
@@ -78,9 +95,7 @@ fn chosen(variable: &str, default: Option<PathBuf>) -> PathBuf {
 }
 
 fn built(name: &str) -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    Some(target.unwrap_or_else(|| root.join("target")).join("release").join(name))
+    Some(target_dir().join("release").join(name))
 }
 
 fn on_path(name: &str) -> Option<PathBuf> {
