@@ -27,5 +27,6 @@ pub mod rng;
 pub mod rpc;
 pub mod server;
 pub mod temp_dir;
+pub mod v2;
 pub mod watch;
 pub mod watching;
