@@ -434,6 +434,7 @@ async fn publish_and_serve(
     let Services { member, config, .. } = services.clone();
     let urls: Vec<String> = config.advertise_client_urls.iter().map(Url::to_string).collect();
     publish::attributes(&member, &config.name, &urls, request_timeout(&config)).await;
+    publish::decided_version(&member).await;
     log::info!("ready to serve client requests");
     for url in &config.listen_client_urls {
         log::info!("serving client traffic insecurely; this is strongly discouraged!",

@@ -22,6 +22,9 @@ use crate::{record, version};
 
 /// How often every member asks the others for their versions, as the leader of etcd does.
 const VERSION_POLL: Duration = Duration::from_secs(4);
+/// How often a member that starts looks for the first cluster version, and for how long.
+const DECISION_POLL: Duration = Duration::from_millis(10);
+const DECISION_WAIT_MAX: Duration = Duration::from_secs(1);
 /// The same while some member has never answered, or the cluster has no version yet.
 const EARLY_POLL: Duration = Duration::from_millis(500);
 /// How soon a member that has become leader notices that.
@@ -101,6 +104,18 @@ async fn propose_attributes(
             member.propose(request).await
         }
     }
+}
+
+/// Waits until the cluster has a version, so that a client that comes when this member is ready finds
+/// one. A new cluster has none for a moment; a cluster that cannot decide is served all the same.
+pub(crate) async fn decided_version(member: &Member) {
+    let decided = async {
+        while member.view().membership().version().is_none() {
+            tokio::time::sleep(DECISION_POLL).await;
+        }
+    };
+    // A leader that asks members which do not answer yet must not keep clients waiting.
+    tokio::time::timeout(DECISION_WAIT_MAX, decided).await.ok();
 }
 
 /// Keeps what is known of the other members up to date and, while this member leads, the cluster
