@@ -26,6 +26,8 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod v2;
+#[cfg(feature = "peer")]
+mod v2_request;
 
 pub use bolt::{bolt_open, database};
 pub use checkpoint::checkpoint;
@@ -36,6 +38,8 @@ pub use peer::peer_codec;
 pub use requests::txn_check;
 pub use segment::segment;
 pub use v2::v2_store;
+#[cfg(feature = "peer")]
+pub use v2_request::v2_request;
 
 /// A target and its name.
 pub type Target = (&'static str, fn(&[u8]));
@@ -50,6 +54,8 @@ pub const TARGETS: &[Target] = &[
     ("peer_codec", peer_codec),
     ("segment", segment),
     ("txn_check", txn_check),
+    #[cfg(feature = "peer")]
+    ("v2_request", v2_request),
     ("v2_store", v2_store),
     ("wal_replay", wal_replay),
 ];

@@ -31,6 +31,8 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "peer_codec" => crate::peer::seeds(),
         "segment" => vec![vec![0], vec![0, 30, 0, 1, 0, 9], vec![1, 100, 0, 0, 0]],
         "txn_check" => txn_check(),
+        #[cfg(feature = "peer")]
+        "v2_request" => crate::v2_request::seeds(),
         "v2_store" => crate::v2::seeds(),
         "wal_replay" => wal_replay(),
         _ => Vec::new(),

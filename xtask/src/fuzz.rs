@@ -26,8 +26,8 @@ const MAX_LEN: &str = "-max_len=65536";
 /// Runs a target from its seeds and its corpus on, until it fails or is stopped; or over the files
 /// that `args` name.
 pub(crate) fn run(target: &str, args: &[&str]) -> Result<(), String> {
-    // Only this one needs what the server is made of, which takes long to build.
-    let with_peer = target == "peer_codec";
+    // Only these need what the server is made of, which takes long to build.
+    let with_peer = matches!(target, "peer_codec" | "v2_request");
     let seeds = ["--no-default-features", "--features", if with_peer { "peer" } else { "" }];
     let mut command = cargo(&["run", "--quiet", "--target-dir", "target", "--example", "seeds"]);
     succeed(command.args(MANIFEST).args(seeds).args(["--", CORPUS]))?;
@@ -50,7 +50,7 @@ pub(crate) fn check() -> Result<(), String> {
     succeed(cargo(&["fmt"]).args(MANIFEST).arg("--check"))?;
     let lints = ["--features", "peer", "--lib", "--", "-D", "warnings"];
     succeed(cargo(&["clippy"]).args(MANIFEST).args(shared).args(lints))?;
-    succeed(cargo(&["test"]).args(MANIFEST).args(shared))
+    succeed(cargo(&["test"]).args(MANIFEST).args(shared).args(["--features", "peer"]))
 }
 
 /// The name of the machine that this runs on, as the compiler has it. Naming it keeps the

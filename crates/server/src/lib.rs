@@ -29,5 +29,5 @@ mod programs;
 mod publish;
 mod quota;
 mod serve;
-mod v2;
+pub mod v2;
 pub mod version;

@@ -255,6 +255,31 @@ where
     tokio::time::timeout(DRAIN_TIME_MAX, drained).await.ok();
 }
 
+/// Reads a request for a key as the client port does, and returns what it would propose or read; none
+/// if it is refused, or is for something else. `now_ns` is the time since the epoch. The bodies of
+/// requests for users and roles are read as well. For the fuzz target.
+pub fn read_request(
+    method: &Method,
+    target: &str,
+    content_type: &str,
+    body: &[u8],
+    now_ns: i64,
+) -> Option<V2Request> {
+    if let Ok(json) = json::Json::parse_first(body) {
+        drop((users::User::read(&json), users::Role::read(&json)));
+    }
+    let (path, query) =
+        target.split_once('?').map_or((target, None), |(it, query)| (it, Some(query)));
+    let path = path::decode(path)?;
+    if path::redirect(&path, query).is_some() {
+        return None;
+    }
+    let kind = ContentType::parse(content_type);
+    let form = Form::parse(kind.is_form.then_some(body), query).ok()?;
+    let key = path.strip_prefix(keys::URL_PREFIX)?;
+    keys::read(method, key, &form, now_ns)
+}
+
 /// Refuses to propose while a member is in the cluster that cannot apply requests of the v2 API: an
 /// etcd 3.6 or later. Writes and quorum reads are answered 300 with the reason as the cause.
 fn check_can_propose(member: &Member) -> Result<(), KeyError> {

@@ -91,6 +91,12 @@ where
     }
 }
 
+/// Reads a request for a key; none if it is refused.
+pub(super) fn read(method: &Method, key: &[u8], form: &Form, now_ns: i64) -> Option<Request> {
+    let parsed = parse(method, key, form, now_ns).ok()?;
+    check_created_paths(&parsed.request).ok().map(|()| parsed.request)
+}
+
 /// Reads the fields of a request for a key.
 fn parse(method: &Method, key: &[u8], form: &Form, now_ns: i64) -> Result<KeyRequest, KeyError> {
     let prev_index = number(form, "prevIndex")?;
