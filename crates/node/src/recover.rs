@@ -6,6 +6,9 @@
 //! <data-dir>/member/snap/   what an etcd left, until there is a checkpoint of it (see `import`)
 //! ```
 //!
+//! The log may be in a directory of its own. So that a member which does not find it there is not taken
+//! for a new one, the directory of checkpoints has a file that says that a log was begun.
+//!
 //! The state is the newest checkpoint, then every committed entry behind it. A checkpoint may be
 //! ahead of the log: then it came from the leader, a crash cut off its installation, and the log
 //! begins anew behind it.
@@ -113,6 +116,18 @@ pub enum RecoverError {
     /// What an etcd left cannot be taken over.
     #[error(transparent)]
     Takeover(#[from] TakeoverError),
+    /// There is a state, or there was a log, but the log is not where it should be. A member that began
+    /// anew would have forgotten its votes and what it acknowledged.
+    #[error(
+        "{store} belongs to a member whose log is not in {wal}: start it with the directory that its \
+         log was written to (--wal-dir), or remove the member and its data directory"
+    )]
+    NoLog {
+        /// The checkpoints.
+        store: PathBuf,
+        /// Where the log should be.
+        wal: PathBuf,
+    },
     /// Log and checkpoint contradict each other.
     #[error("the log does not continue the state: {0}")]
     Restore(#[from] RestoreError),
@@ -144,11 +159,15 @@ pub fn recover<W>(
         made.map_err(|source| RecoverError::Directory { path, source })?;
     }
     let imported = import::import(fs, dir)?;
-    let exists = Wal::exists(fs.as_ref(), &dir.wal())?;
-    if !exists {
+    if !Wal::exists(fs.as_ref(), &dir.wal())? {
+        if has_begun(fs.as_ref(), dir)? {
+            return Err(RecoverError::NoLog { store: dir.store(), wal: dir.wal() });
+        }
         let wal = Wal::create(Arc::clone(fs), &dir.wal(), &bootstrap.metadata, wal_options)?;
         drop(wal);
     }
+    // After the log is durable and before anything is promised by it.
+    note_begun(fs.as_ref(), dir)?;
     let loaded = newest_checkpoint(fs, dir)?;
     let mark = loaded.as_ref().map(|(_, meta)| meta);
     let (mut wal, mut replay) = Wal::open(Arc::clone(fs), &dir.wal(), mark, wal_options)?;
@@ -162,6 +181,31 @@ pub fn recover<W>(
     let repaired = replay.repaired.take();
     let node = node_of(Options { id: metadata.node, ..options }, loaded, replay)?;
     Ok(Recovered { node, wal, metadata, repaired, imported })
+}
+
+/// The file that says that the member has begun a log. It has no content.
+const LOG_BEGUN: &str = "log-begun";
+
+/// Whether the member has begun a log, wherever that is.
+fn has_begun(fs: &dyn FileSystem, dir: &DataDir) -> Result<bool, RecoverError> {
+    let mark = dir.store().join(LOG_BEGUN);
+    let is_marked = fs.exists(&mark);
+    let is_marked = is_marked.map_err(|source| RecoverError::Directory { path: mark, source })?;
+    // Directories of earlier builds have no mark, but most of them a checkpoint.
+    Ok(is_marked || !Checkpoint::list(fs, &dir.store())?.is_empty())
+}
+
+/// Notes that the member has begun a log, before it promises anything.
+fn note_begun(fs: &dyn FileSystem, dir: &DataDir) -> Result<(), RecoverError> {
+    let mark = dir.store().join(LOG_BEGUN);
+    let noted = || {
+        if fs.exists(&mark)? {
+            return Ok(());
+        }
+        fs.create(&mark)?.sync_all()?;
+        fs.sync_dir(&dir.store())
+    };
+    noted().map_err(|source| RecoverError::Directory { path: mark.clone(), source })
 }
 
 /// Creates a directory that a crash does not take away again: whatever becomes durable in it is

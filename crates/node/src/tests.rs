@@ -12,12 +12,12 @@ use quoin_raft::{
 };
 
 use crate::{DataDir, Event, Node, Options, RequestIds};
-use quoin_store::Member;
-use quoin_vfs::{FileSystem, MemFs};
+use quoin_store::{EntryData, Member, Store};
+use quoin_vfs::{CrashMode, Fault, FaultFs, FileSystem, MemFs};
 use quoin_wal::{Metadata, Wal};
 
 use crate::reads::Reads;
-use crate::recover::{Bootstrap, recover};
+use crate::recover::{Bootstrap, RecoverError, Recovered, recover};
 use crate::waiters::Waiters;
 use crate::wire::{self, WireError};
 
@@ -206,16 +206,62 @@ fn a_membership_that_contradicts_itself_is_refused() {
     assert_eq!(wire::decode(wire), Err(WireError::JointConfiguration));
 }
 
-/// A follower of two, fresh from its bootstrap: entries 1 and 2 of term 1 name the members.
-fn follower() -> (Node<u32>, Wal) {
-    let fs: Arc<dyn FileSystem> = Arc::new(MemFs::new());
+/// Starts a member of two in a directory.
+fn start(fs: &Arc<dyn FileSystem>, dir: &DataDir) -> Result<Recovered<u32>, RecoverError> {
     let member = |id| Member { id, peer_urls: vec![format!("http://m{id}")], ..Member::default() };
     let metadata = Metadata { node: NodeId(1), cluster: 9 };
     let bootstrap = Bootstrap { metadata, members: vec![member(1), member(2)] };
-    let dir = DataDir::new(Path::new("/data"));
-    let recovered = recover(&fs, &dir, &quoin_wal::Options::default(), options(), &bootstrap);
+    recover(fs, dir, &quoin_wal::Options::default(), options(), &bootstrap)
+}
+
+/// A follower of two, fresh from its bootstrap: entries 1 and 2 of term 1 name the members.
+fn follower() -> (Node<u32>, Wal) {
+    let fs: Arc<dyn FileSystem> = Arc::new(MemFs::new());
+    let recovered = start(&fs, &DataDir::new(Path::new("/data")));
     let recovered = recovered.expect("an empty directory can be bootstrapped");
     (recovered.node, recovered.wal)
+}
+
+/// A member whose log was on a disk that was not mounted, or whose `--wal-dir` was forgotten, began
+/// anew: what it had acknowledged was gone, and it could vote a second time in the same term.
+#[test]
+fn a_member_without_its_log_does_not_begin_anew() {
+    let dir = DataDir::new(Path::new("/data"));
+    let elsewhere = dir.clone().with_wal(Path::new("/wal"));
+    let fs: Arc<dyn FileSystem> = Arc::new(MemFs::new());
+    drop(start(&fs, &elsewhere).expect("it begins with its log elsewhere"));
+    // There is no checkpoint yet.
+    let Err(refused) = start(&fs, &dir) else { panic!("it began anew") };
+    assert!(matches!(&refused, RecoverError::NoLog { .. }), "{refused}");
+    let text = refused.to_string();
+    assert!(text.contains("/data/member/store") && text.contains("/data/member/wal"), "{text}");
+    assert!(!Wal::exists(fs.as_ref(), &dir.wal()).expect("memory reads"), "nothing was begun");
+    drop(start(&fs, &elsewhere).expect("with its log it goes on"));
+
+    // A directory of a build that left no mark, with a checkpoint.
+    let fs: Arc<dyn FileSystem> = Arc::new(MemFs::new());
+    fs.create_dir_all(&dir.store()).expect("memory takes directories");
+    let mut store = Store::new();
+    let empty = Bytes::new();
+    store.apply(1, 1, EntryData::Normal(&empty)).expect("an empty entry");
+    let checkpoint = store.checkpoint(quoin_store::ConfState::default());
+    checkpoint.write(fs.as_ref(), &dir.store()).expect("memory takes every write");
+    assert!(matches!(start(&fs, &dir), Err(RecoverError::NoLog { .. })));
+}
+
+/// A start that was cut off before the log was durable is no reason to refuse the next one.
+#[test]
+fn a_start_that_was_cut_off_begins_again() {
+    let dir = DataDir::new(Path::new("/data"));
+    for operations in 0..60 {
+        let disk = MemFs::new();
+        let faulty = FaultFs::new(Arc::new(disk.clone()));
+        faulty.fail_after(operations, Fault::Device);
+        let cut: Arc<dyn FileSystem> = Arc::new(faulty);
+        drop(start(&cut, &dir));
+        let after: Arc<dyn FileSystem> = Arc::new(disk.crash(CrashMode::KeepSynced));
+        assert!(start(&after, &dir).is_ok(), "after {operations} operations");
+    }
 }
 
 /// Runs turns, writing the log at once, until nothing moves. Returns the events.
