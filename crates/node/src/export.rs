@@ -207,6 +207,8 @@ impl State {
         let replay = quoin_wal::read(fs.as_ref(), &source.wal(), from)?;
         let Replay { metadata, mut hard_state, mut entries, .. } = replay;
         let mut store = loaded.map_or_else(Store::new, |(store, _)| store);
+        // What the setting of the member would have refused was not proposed.
+        store.set_max_learners(usize::MAX);
         let mut applied = 0;
         for entry in &entries {
             let is_alone = store.view().conf().voters == [metadata.node.0];

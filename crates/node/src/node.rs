@@ -73,6 +73,8 @@ pub struct Options {
     pub memory_budget: usize,
     /// Applied entries kept in memory for followers.
     pub catchup_entries: u64,
+    /// Learners that the cluster may have. It decides what is applied, so all members must have the same.
+    pub max_learners: usize,
     /// True to ask the others before campaigning.
     pub pre_vote: bool,
     /// Seed of everything random here.
@@ -239,6 +241,7 @@ impl<W> Node<W> {
     #[must_use]
     pub fn new(options: Options, raft: Raft, mut store: Store) -> Self {
         store.set_memory_budget(options.memory_budget);
+        store.set_max_learners(options.max_learners);
         let checkpoints = Checkpoints::new(Index(store.applied().0), &options);
         let clock =
             Clock::new(options.tick_ms, options.min_lease_ttl_s(), options.lease_checkpoint_ticks);
@@ -595,6 +598,7 @@ impl<W> Node<W> {
         assert_eq!(meta.index.0, store.applied().0, "the state stands at its snapshot's index");
         self.store = store;
         self.store.set_memory_budget(self.options.memory_budget);
+        self.store.set_max_learners(self.options.max_learners);
         self.retained.clear();
         self.retained_bytes = 0;
         self.checkpoints.installed(meta.index);

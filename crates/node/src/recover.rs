@@ -158,7 +158,7 @@ pub fn recover<W>(
         let made = create_durably(fs.as_ref(), &path);
         made.map_err(|source| RecoverError::Directory { path, source })?;
     }
-    let imported = import::import(fs, dir)?;
+    let imported = import::import(fs, dir, options.max_learners)?;
     if !Wal::exists(fs.as_ref(), &dir.wal())? {
         if has_begun(fs.as_ref(), dir)? {
             return Err(RecoverError::NoLog { store: dir.store(), wal: dir.wal() });

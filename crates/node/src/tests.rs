@@ -325,6 +325,7 @@ pub(crate) fn options() -> Options {
         snapshot_count: 10_000,
         memory_budget: 0,
         catchup_entries: 5_000,
+        max_learners: 1,
         pre_vote: true,
         seed: 1,
         start_ms: 1,

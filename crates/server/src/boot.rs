@@ -157,6 +157,7 @@ fn recover_member(
         snapshot_count: config.snapshot_count,
         memory_budget: config.memory_budget_bytes,
         catchup_entries: config.snapshot_catchup_entries,
+        max_learners: usize::try_from(config.max_learners).unwrap_or(0),
         pre_vote: config.pre_vote,
         seed: now_ms(),
         start_ms: now_ms(),

@@ -38,6 +38,7 @@ fn boot(disk: &MemFs) -> Result<Node<()>, RecoverError> {
         snapshot_count: 100,
         memory_budget: 0,
         catchup_entries: 100,
+        max_learners: 1,
         pre_vote: true,
         seed: 0,
         start_ms: 0,

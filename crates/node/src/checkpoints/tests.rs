@@ -24,6 +24,7 @@ impl Member {
             snapshot_count,
             memory_budget,
             catchup_entries: 5_000,
+            max_learners: 1,
             pre_vote: true,
             seed: 1,
             start_ms: 1,

@@ -114,13 +114,14 @@ pub enum TakeoverError {
 }
 
 /// Takes over the database of an etcd if there is one and no checkpoint yet. The directory for
-/// checkpoints exists.
+/// checkpoints exists. `max_learners` decides which changes of members in its log were refused.
 ///
 /// # Errors
 /// As the type says; nothing is changed then.
 pub(super) fn import(
     fs: &Arc<dyn FileSystem>,
     dir: &DataDir,
+    max_learners: usize,
 ) -> Result<Option<Imported>, TakeoverError> {
     let database = dir.snap().join("db");
     if !Checkpoint::list(fs.as_ref(), &dir.store())?.is_empty()
@@ -128,7 +129,7 @@ pub(super) fn import(
     {
         return Ok(None);
     }
-    let takeover = Takeover { fs: fs.as_ref(), dir, database };
+    let takeover = Takeover { fs: fs.as_ref(), dir, database, max_learners };
     let _lock = takeover.lock()?;
     let Some((path, mut loaded)) = takeover.load()? else { return Ok(None) };
     let imported =
@@ -143,6 +144,8 @@ struct Takeover<'a> {
     fs: &'a dyn FileSystem,
     dir: &'a DataDir,
     database: PathBuf,
+    /// Learners that the cluster may have.
+    max_learners: usize,
 }
 
 impl Takeover<'_> {
@@ -228,7 +231,7 @@ impl Takeover<'_> {
         let (meta, mut replay) = base;
         let start = if newest.meta == meta { newest } else { self.start(meta)? };
         for entry in start.entries.iter().take_while(|entry| entry.index <= index) {
-            replay.apply(entry.index.0, data_of(entry)?)?;
+            replay.apply(entry.index.0, data_of(entry)?, self.max_learners)?;
         }
         Ok(replay)
     }

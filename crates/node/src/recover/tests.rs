@@ -7,13 +7,14 @@ use bytes::Bytes;
 use prost::Message as _;
 use quoin_api::etcdserverpb::{InternalRaftRequest, PutRequest};
 use quoin_api::membershippb::ClusterVersionSetRequest;
+use quoin_api::raftpb;
 use quoin_raft::{ConfState, Entry, EntryKind, HardState, Index, NodeId, SnapshotMeta, Term};
 use quoin_store::{Checkpoint, EntryData, Member, SnapFile, Store, View};
 use quoin_vfs::{CrashMode, FileSystem, MemFs, OpenMode};
 use quoin_wal::{Metadata, Options, Wal};
 
 use super::import::import;
-use super::{DataDir, TakeoverError, addition};
+use super::{Bootstrap, DataDir, TakeoverError, addition, recover};
 
 const OPTIONS: Options = Options { segment_bytes: 16 * 1024, fill_bytes: 4 * 1024 };
 const METADATA: Metadata = Metadata { node: NodeId(1), cluster: 7 };
@@ -112,13 +113,13 @@ fn add_snapshot_record(fs: &Arc<dyn FileSystem>, index: u64) {
 /// Takes over, and returns the state that later starts begin with.
 #[track_caller]
 fn check_taken_over(fs: &Arc<dyn FileSystem>, expected: &Store) -> Vec<u64> {
-    let imported = import(fs, &dir()).unwrap().expect("there is a database");
+    let imported = import(fs, &dir(), 1).unwrap().expect("there is a database");
     assert_eq!(imported.index, expected.applied().0);
     assert_eq!(imported.revision, expected.view().revision());
     let loaded = Checkpoint::load_newest(fs.as_ref(), &dir().store()).unwrap().unwrap();
     assert_eq!((loaded.index, loaded.term), expected.applied());
     check_same(&loaded.store.view(), &expected.view());
-    assert_eq!(import(fs, &dir()).unwrap(), None, "the database is not used again");
+    assert_eq!(import(fs, &dir(), 1).unwrap(), None, "the database is not used again");
     loaded.conf.voters
 }
 
@@ -191,6 +192,38 @@ fn members_are_not_ahead_of_the_index() {
     assert_eq!(check_taken_over(&fs, &expected), [1, 2]);
 }
 
+/// `--max-learners` was taken and had no effect on what was applied, so beside an etcd with the same
+/// setting the members disagreed about who is a member.
+#[test]
+fn the_setting_decides_which_learners_are_taken() {
+    for (max_learners, expected) in [(1, vec![2]), (2, vec![2, 3])] {
+        let fs = fs();
+        let learner = |id| {
+            let context = Member { is_learner: true, ..member(id) }.to_json(Some(false));
+            let r#type = raftpb::ConfChangeType::ConfChangeAddLearnerNode.into();
+            let context = Bytes::from(context);
+            let change = raftpb::ConfChange { r#type, node_id: id, context, id: 0 };
+            Bytes::from(change.encode_to_vec())
+        };
+        let changes = [addition(&member(1)), learner(2), learner(3)];
+        let entry = |(index, data)| Entry {
+            kind: EntryKind::ConfChange,
+            term: TERM,
+            index: Index(index),
+            data,
+        };
+        let entries: Vec<Entry> = (1..).zip(changes).map(entry).collect();
+        write_log(&fs, &entries, 3);
+        let options = crate::Options { max_learners, ..crate::tests::options() };
+        let bootstrap = Bootstrap { metadata: METADATA, members: Vec::new() };
+        let recovered = recover::<u32>(&fs, &dir(), &OPTIONS, options, &bootstrap).unwrap();
+        let mut node = recovered.node;
+        while !node.turn().idle {}
+        let learners = node.store().membership().members().filter(|member| member.is_learner);
+        assert_eq!(learners.map(|member| member.id).collect::<Vec<_>>(), expected);
+    }
+}
+
 /// A kill between the arrival of the leader's database and its installation.
 #[test]
 fn a_database_that_was_received() {
@@ -198,7 +231,7 @@ fn a_database_that_was_received() {
     write_log(&fs, &entries, 20);
     write_database(fs.as_ref(), &database(), &store_at(&entries, 5));
     add_snapshot_record(&fs, 15);
-    let refused = import(&fs, &dir()).unwrap_err();
+    let refused = import(&fs, &dir(), 1).unwrap_err();
     assert!(matches!(refused, TakeoverError::Behind { index: 5, needed: 15, .. }), "{refused}");
     let received = dir().snap().join("000000000000000f.snap.db");
     write_database(fs.as_ref(), &received, &store_at(&entries, 15));
@@ -209,26 +242,26 @@ fn a_database_that_was_received() {
 fn what_etcd_only_began_is_left_to_the_log() {
     let fs = fs();
     write_database(fs.as_ref(), &database(), &Store::new());
-    assert_eq!(import(&fs, &dir()).unwrap(), None);
+    assert_eq!(import(&fs, &dir(), 1).unwrap(), None);
     write_log(&fs, &entries(None, 3), 3);
-    assert_eq!(import(&fs, &dir()).unwrap(), None);
+    assert_eq!(import(&fs, &dir(), 1).unwrap(), None);
 }
 
 #[test]
 fn what_does_not_fit_together_is_refused() {
     let (fs, entries) = (fs(), entries(Some("3.7.0"), 20));
     write_database(fs.as_ref(), &database(), &store_at(&entries, 15));
-    let refused = import(&fs, &dir()).unwrap_err();
+    let refused = import(&fs, &dir(), 1).unwrap_err();
     assert!(matches!(refused, TakeoverError::NoLog { .. }), "{refused}");
     write_log(&fs, &entries[..10], 10);
-    let refused = import(&fs, &dir()).unwrap_err();
+    let refused = import(&fs, &dir(), 1).unwrap_err();
     assert!(matches!(refused, TakeoverError::OutsideLog { index: 15, .. }), "{refused}");
     let lock = fs.lock(&database()).unwrap();
-    let refused = import(&fs, &dir()).unwrap_err();
+    let refused = import(&fs, &dir(), 1).unwrap_err();
     assert!(matches!(refused, TakeoverError::InUse { .. }), "{refused}");
     drop(lock);
     write(fs.as_ref(), &database(), b"not a database");
-    let refused = import(&fs, &dir()).unwrap_err();
+    let refused = import(&fs, &dir(), 1).unwrap_err();
     assert!(refused.to_string().contains("\"/d/member/snap/db\" is not a bbolt file"), "{refused}");
     assert!(fs.list(&dir().store()).unwrap().is_empty(), "nothing was written");
 }
@@ -253,7 +286,7 @@ fn a_damaged_database_leaves_nothing_that_counts() {
         {
             let fs: Arc<dyn FileSystem> = Arc::new(prepared.crash(CrashMode::KeepAll));
             write(fs.as_ref(), &database(), wrong);
-            let Err(error) = import(&fs, &dir()) else { continue };
+            let Err(error) = import(&fs, &dir(), 1) else { continue };
             let expected_text = format!("\"/d/member/snap/db\" {what}");
             assert!(error.to_string().starts_with(&expected_text), "{error}");
             assert!(fs.list(&dir().store()).unwrap().is_empty(), "page {page} left something");
@@ -298,10 +331,10 @@ fn check_cut_off(value_bytes: usize, cuts_min: u64) {
         let fs = prepared.crash(CrashMode::KeepAll);
         fs.stop_after(cut);
         let shared: Arc<dyn FileSystem> = Arc::new(fs.clone());
-        let done = import(&shared, &dir()).is_ok();
+        let done = import(&shared, &dir(), 1).is_ok();
         for mode in [CrashMode::KeepSynced, CrashMode::KeepAll, CrashMode::Subset { seed: cut }] {
             let after: Arc<dyn FileSystem> = Arc::new(fs.crash(mode));
-            let again = import(&after, &dir()).unwrap_or_else(|error| panic!("{cut}: {error}"));
+            let again = import(&after, &dir(), 1).unwrap_or_else(|error| panic!("{cut}: {error}"));
             assert!(again.is_some() || !after.list(&dir().store()).unwrap().is_empty());
             let loaded = Checkpoint::load_newest(after.as_ref(), &dir().store()).unwrap().unwrap();
             check_same(&loaded.store.view(), &expected.view());

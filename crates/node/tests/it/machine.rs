@@ -58,6 +58,7 @@ impl Machine {
             snapshot_count: settings.snapshot_count,
             memory_budget: settings.memory_budget,
             catchup_entries: settings.catchup_entries,
+            max_learners: 1,
             pre_vote: true,
             seed: 1,
             start_ms: 1,

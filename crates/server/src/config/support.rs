@@ -46,7 +46,7 @@ const REFUSED: [&str; 29] = [
 
 /// Settings that change nothing here. Those of TLS are among them because TLS itself is refused,
 /// and those that only forbid something because it is not there.
-const WITHOUT_EFFECT: [&str; 32] = [
+const WITHOUT_EFFECT: [&str; 31] = [
     "auth-token-ttl",
     "backend-batch-interval",
     "backend-batch-limit",
@@ -65,7 +65,6 @@ const WITHOUT_EFFECT: [&str; 32] = [
     "enable-pprof",
     "grpc-keepalive-min-time",
     "log-rotation-config-json",
-    "max-learners",
     "max-snapshots",
     "memory-mlock",
     "peer-skip-client-san-verification",

@@ -324,6 +324,7 @@ impl Simulation {
             snapshot_count,
             memory_budget,
             catchup_entries,
+            max_learners: 1,
             pre_vote,
             seed: self.rng.next(),
             start_ms: EPOCH_MS + self.now / MS,

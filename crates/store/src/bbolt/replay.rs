@@ -10,7 +10,7 @@ use quoin_api::raftpb::ConfChange;
 
 use super::v2::SnapFile;
 use crate::cluster::Cluster;
-use crate::store::{DEFAULT_MAX_LEARNERS, EntryData, Fatal, Store};
+use crate::store::{EntryData, Fatal, Store};
 
 /// Members and v2 store, to be changed by entries in order and by nothing else in them.
 #[derive(Clone, Debug, Default)]
@@ -38,18 +38,28 @@ impl ClusterReplay {
     }
 
     /// Applies what an entry does to the members and to the v2 store.
-    pub fn apply(&mut self, index: u64, entry: EntryData<'_>) -> Result<(), Fatal> {
+    pub fn apply(
+        &mut self,
+        index: u64,
+        entry: EntryData<'_>,
+        max_learners: usize,
+    ) -> Result<(), Fatal> {
         match entry {
             EntryData::Normal(entry) if entry.is_empty() => Ok(()),
             EntryData::Normal(entry) => Store::apply_to_cluster(&mut self.cluster, index, entry),
-            EntryData::ConfChange(entry) => self.apply_conf_change(index, entry),
+            EntryData::ConfChange(entry) => self.apply_conf_change(index, entry, max_learners),
         }
     }
 
-    fn apply_conf_change(&mut self, index: u64, entry: &Bytes) -> Result<(), Fatal> {
+    fn apply_conf_change(
+        &mut self,
+        index: u64,
+        entry: &Bytes,
+        max_learners: usize,
+    ) -> Result<(), Fatal> {
         let change = ConfChange::decode(entry.clone())
             .map_err(|error| Fatal::Undecodable { index, reason: error.to_string() })?;
-        let outcome = self.cluster.apply_conf_change(&change, DEFAULT_MAX_LEARNERS);
+        let outcome = self.cluster.apply_conf_change(&change, max_learners);
         // A change that was refused then is refused now.
         outcome.map(drop).map_err(|reason| Fatal::ConfChange { index, reason })
     }

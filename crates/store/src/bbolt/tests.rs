@@ -433,9 +433,9 @@ fn members_come_from_the_v2_store_and_the_log() {
     let put = InternalRaftRequest { put, ..Default::default() };
     let put = Bytes::from(put.encode_to_vec());
     let auth = Bytes::from_static(b"\xc2\x3e\x00");
-    replay.apply(6, EntryData::ConfChange(&add)).unwrap();
+    replay.apply(6, EntryData::ConfChange(&add), 1).unwrap();
     for (index, entry) in [(7, &version), (8, &put), (9, &auth), (10, &Bytes::new())] {
-        replay.apply(index, EntryData::Normal(entry)).unwrap();
+        replay.apply(index, EntryData::Normal(entry), 1).unwrap();
     }
     let cluster = replay.finish();
     let membership = cluster.membership();
@@ -475,7 +475,7 @@ fn what_a_v2_store_has_is_not_lost() {
     };
     let entry = Bytes::from(request.encode_to_vec());
     assert!(ClusterReplay::concerns(EntryData::Normal(&entry)));
-    replay.apply(6, EntryData::Normal(&entry)).unwrap();
+    replay.apply(6, EntryData::Normal(&entry), 1).unwrap();
     let view = replay.finish().v2().view();
     let keys: Vec<Bytes> =
         view.get(b"/1", true).unwrap().below.into_iter().map(|node| node.key).collect();
