@@ -320,6 +320,12 @@ impl<W> Node<W> {
         if matches!(message.body, Body::Snapshot(_)) {
             return Err(StepError::Malformed("a snapshot message without the state"));
         }
+        // Who forwards it may be another program than it says, or a later release.
+        if let Body::Propose { entries } = &message.body
+            && !entries.iter().all(can_apply)
+        {
+            return Err(StepError::Malformed("a proposal that no member could apply"));
+        }
         self.raft.step(message)
     }
 
@@ -720,5 +726,14 @@ impl<W> Node<W> {
             SnapshotMeta { index: Index(index), term: Term(term), conf: self.raft.conf().clone() };
         let checkpoint = self.checkpoint_at(&meta);
         turn.events.push(Event::Checkpoint(meta, checkpoint));
+    }
+}
+
+/// Whether a proposal can be applied when it comes back as an entry.
+fn can_apply((kind, data): &(EntryKind, Bytes)) -> bool {
+    match kind {
+        EntryKind::Normal => Store::can_apply(EntryData::Normal(data)),
+        EntryKind::ConfChange => Store::can_apply(EntryData::ConfChange(data)),
+        EntryKind::ConfChangeV2 => false,
     }
 }

@@ -5,6 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use prost::Message as _;
+use quoin_api::etcdserverpb::InternalRaftRequest;
+use quoin_api::membershippb::ClusterVersionSetRequest;
 use quoin_api::raftpb;
 use quoin_raft::{
     Body, ConfState, Entry, EntryKind, Index, Message, NodeId, Rejection, Snapshot, SnapshotMeta,
@@ -280,6 +283,59 @@ fn settle(node: &mut Node<u32>, wal: &mut Wal) -> Vec<Event> {
         }
     }
     panic!("the node does not come to rest: {events:?}");
+}
+
+/// Any host that reached the port of the peers could stop the cluster: a proposal that no member can
+/// decode was appended, and every member ended at that entry and at each restart.
+#[test]
+fn a_proposal_that_cannot_be_applied_is_not_appended() {
+    let fs: Arc<dyn FileSystem> = Arc::new(MemFs::new());
+    let metadata = Metadata { node: NodeId(1), cluster: 9 };
+    let member = Member { id: 1, peer_urls: vec!["http://m1".to_owned()], ..Member::default() };
+    let bootstrap = Bootstrap { metadata, members: vec![member] };
+    let dir = DataDir::new(Path::new("/data"));
+    let recovered =
+        recover::<u32>(&fs, &dir, &quoin_wal::Options::default(), options(), &bootstrap);
+    let Recovered { mut node, mut wal, .. } = recovered.expect("an empty directory");
+    settle(&mut node, &mut wal);
+    node.campaign();
+    settle(&mut node, &mut wal);
+    assert!(node.status().is_leader);
+    let last = node.raft().last_entry().index;
+
+    let version = |ver: &str| {
+        let ver = ver.to_owned();
+        let cluster_version_set = Some(ClusterVersionSetRequest { ver });
+        let request = InternalRaftRequest { cluster_version_set, ..Default::default() };
+        Bytes::from(request.encode_to_vec())
+    };
+    let change = raftpb::ConfChange { r#type: 9, node_id: 5, ..Default::default() };
+    let good = (EntryKind::Normal, version("3.7.0"));
+    let bad = [
+        (EntryKind::Normal, Bytes::from_static(b"\xff\xff")),
+        (EntryKind::Normal, version("latest")),
+        // A field of some later release.
+        (EntryKind::Normal, Bytes::from_static(b"\xc2\xbb\x01\x00")),
+        (EntryKind::ConfChange, Bytes::from_static(b"\xff")),
+        (EntryKind::ConfChange, Bytes::from(change.encode_to_vec())),
+        (EntryKind::ConfChangeV2, Bytes::new()),
+    ];
+    let propose = |entries| Message {
+        from: NodeId(2),
+        to: NodeId(1),
+        term: Term(0),
+        body: Body::Propose { entries },
+    };
+    for entry in bad {
+        // One bad entry refuses those beside it: they are one message.
+        let refused = node.step(propose(vec![good.clone(), entry.clone()]));
+        assert!(refused.is_err_and(|error| !error.is_fatal()), "{entry:?}");
+        assert!(settle(&mut node, &mut wal).is_empty(), "{entry:?}");
+        assert_eq!(node.raft().last_entry().index, last, "{entry:?}");
+    }
+    node.step(propose(vec![good])).expect("it can be applied");
+    settle(&mut node, &mut wal);
+    assert_eq!(node.raft().last_entry().index, last.next());
 }
 
 /// A joint change in the middle of a batch was reported, and then the next entry was applied all

@@ -19,7 +19,7 @@ use super::{Applied, COLLECT_PER_ENTRY, EntryData, Fatal, Reply, Store};
 use crate::cluster::Cluster;
 use crate::kv::{Failure, Write, run_txn};
 use crate::lease::LeaseChange;
-use crate::membership::{ClusterVersion, Downgrade};
+use crate::membership::{Change, ClusterVersion, Downgrade};
 use crate::tally::RequestKind;
 use crate::view::CompactionHash;
 
@@ -101,6 +101,25 @@ impl Store {
         match entry {
             EntryData::Normal(entry) => entry.is_empty() || is_known_to(entry, version),
             EntryData::ConfChange(_) => true,
+        }
+    }
+
+    /// Whether [`Self::apply`] understands an entry. One that it does not understand ends every member
+    /// that meets it, now and at each restart, so it must not get into the log.
+    #[must_use]
+    pub fn can_apply(entry: EntryData<'_>) -> bool {
+        match entry {
+            EntryData::Normal(entry) if entry.is_empty() => true,
+            EntryData::Normal(entry) => match read(entry) {
+                Ok((_, Request::ClusterVersion(request))) => {
+                    request.ver.parse::<ClusterVersion>().is_ok()
+                }
+                Ok(_) => true,
+                Err(_) => false,
+            },
+            EntryData::ConfChange(entry) => {
+                ConfChange::decode(entry.clone()).is_ok_and(|change| Change::read(&change).is_ok())
+            }
         }
     }
 
