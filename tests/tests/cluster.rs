@@ -118,6 +118,9 @@ fn one_member_of_three_only_reads_what_it_has(url: &str, acknowledged: &[String]
     }
     let outcome = ctl.run(&["--command-timeout=2s", "get", "shared"]);
     assert_ne!(outcome.code, 0, "a linearizable read without a quorum: {outcome:?}");
+    // A member that lags answered "no alarm" from its own view while the cluster had one.
+    let outcome = ctl.run(&["--command-timeout=2s", "alarm", "list"]);
+    assert_ne!(outcome.code, 0, "alarms without a quorum: {outcome:?}");
 }
 
 async fn put(url: &str, key: &str, timeout: Duration) -> Result<(), Status> {

@@ -9,7 +9,7 @@ use quoin_api::etcdserverpb::{
     AlarmMember, AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse,
     DowngradeInfo, DowngradeRequest, DowngradeResponse, HashKvRequest, HashKvResponse, HashRequest,
     HashResponse, InternalRaftRequest, MoveLeaderRequest, MoveLeaderResponse, SnapshotRequest,
-    StatusRequest, StatusResponse, alarm_request::AlarmAction,
+    StatusRequest, StatusResponse,
 };
 use quoin_store::{HashKv, Reply as Applied, View};
 use tonic::{Request, Response, Status};
@@ -29,14 +29,9 @@ const PAGE_BYTES: usize = 4096;
 #[tonic::async_trait]
 impl Maintenance for Services {
     async fn alarm(&self, request: Request<AlarmRequest>) -> Reply<AlarmResponse> {
-        let request = request.into_inner();
-        if request.action() == AlarmAction::Get {
-            let view = self.member.view();
-            let alarms = view.alarms(request.alarm());
-            let header = Some(self.member.header(view.revision()));
-            return Ok(Response::new(AlarmResponse { header, alarms }));
-        }
-        let internal = InternalRaftRequest { alarm: Some(request), ..Default::default() };
+        // A list goes through the log as in etcd: a member that lags does not know of an alarm yet.
+        let alarm = Some(request.into_inner());
+        let internal = InternalRaftRequest { alarm, ..Default::default() };
         match self.apply(internal).await? {
             Applied::Alarm(response) => self.respond(response, |r| &mut r.header),
             other => Err(unexpected(&other)),
