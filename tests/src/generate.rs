@@ -458,6 +458,23 @@ fn prefix_end(prefix: &[u8]) -> Vec<u8> {
     vec![0]
 }
 
+/// The first version that applies a transaction alike with and without a client that waits for it.
+const TXN_READS_ALWAYS: Version = Version { major: 3, minor: 6 };
+
+/// Whether members of an etcd of this version do different things with a request: where no client waits
+/// for a transaction, as after a restart, older ones leave its reads out, also one that would have
+/// refused the whole transaction because its revision was compacted or has not come yet.
+pub fn splits_old_members(request: &Request, version: Version) -> bool {
+    fn reads_at_revision(txn: &TxnRequest) -> bool {
+        txn.success.iter().chain(&txn.failure).any(|operation| match &operation.request {
+            Some(Op::RequestRange(range)) => range.revision != 0,
+            Some(Op::RequestTxn(inner)) => reads_at_revision(inner),
+            Some(Op::RequestPut(_) | Op::RequestDeleteRange(_)) | None => false,
+        })
+    }
+    version < TXN_READS_ALWAYS && matches!(request, Request::Txn(txn) if reads_at_revision(txn))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

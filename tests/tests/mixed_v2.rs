@@ -11,12 +11,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use quoin_api::etcdserverpb::request_op::Request as Op;
-use quoin_api::etcdserverpb::{HashKvRequest, PutRequest, TxnRequest};
+use quoin_api::etcdserverpb::{HashKvRequest, PutRequest};
 use quoin_tests::cluster::Member;
-use quoin_tests::compare::{Request, Session};
+use quoin_tests::compare::Session;
 use quoin_tests::ctl::Etcdctl;
-use quoin_tests::generate::Generator;
+use quoin_tests::generate::{Generator, splits_old_members};
 use quoin_tests::programs::{self, Version};
 use quoin_tests::rng::Rng;
 use quoin_tests::rpc;
@@ -418,20 +417,6 @@ fn a_cluster_is_moved_member_by_member_and_back_under_load() {
     }
 }
 
-/// Whether members of etcd before 3.6 do different things with a request: where no client waits for
-/// a transaction they leave its reads out, also one that would have refused the whole transaction
-/// because its revision was compacted or has not come yet.
-fn splits_old_members(request: &Request) -> bool {
-    fn reads_at_revision(txn: &TxnRequest) -> bool {
-        txn.success.iter().chain(&txn.failure).any(|operation| match &operation.request {
-            Some(Op::RequestRange(range)) => range.revision != 0,
-            Some(Op::RequestTxn(inner)) => reads_at_revision(inner),
-            Some(Op::RequestPut(_) | Op::RequestDeleteRange(_)) | None => false,
-        })
-    }
-    matches!(request, Request::Txn(txn) if reads_at_revision(txn))
-}
-
 /// What members do with a request may not depend on which program they run.
 #[test]
 fn random_requests_leave_members_of_both_alike() {
@@ -453,7 +438,7 @@ fn random_requests_leave_members_of_both_alike() {
             let mut sessions: Vec<Session> = urls.iter().map(session).collect();
             for number in 0..RANDOM_REQUESTS {
                 let request = generator.request();
-                if version < WITHOUT_V2 && splits_old_members(&request) {
+                if splits_old_members(&request, version) {
                     continue;
                 }
                 let reply = sessions[number % urls.len()].call(&request).await;

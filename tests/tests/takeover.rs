@@ -13,7 +13,7 @@ use quoin_api::etcdserverpb::{HashKvRequest, PutRequest};
 use quoin_tests::cluster::Member;
 use quoin_tests::compare::Session;
 use quoin_tests::ctl::Etcdctl;
-use quoin_tests::generate::Generator;
+use quoin_tests::generate::{Generator, splits_old_members};
 use quoin_tests::programs::{self, Version};
 use quoin_tests::rng::Rng;
 use quoin_tests::rpc;
@@ -49,6 +49,11 @@ fn fill(member: &Member, label: &str) {
         let mut generator = Generator::new(seed, version);
         for _ in 0..REQUESTS {
             let request = generator.request();
+            // etcd would carry it out after the restart although it refused it before, or not: it
+            // depends on when its database was written.
+            if splits_old_members(&request, version) {
+                continue;
+            }
             let reply = session.call(&request).await;
             generator.learn(&request, &reply);
         }
