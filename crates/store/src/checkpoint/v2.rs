@@ -50,8 +50,8 @@ impl V2Rows {
 
 fn put_head(out: &mut BytesMut, view: &V2View) {
     out.put_u64_le(view.index());
-    for count in counts(view.stats()) {
-        out.put_u64_le(count);
+    for count in counts(&mut view.stats()) {
+        out.put_u64_le(*count);
     }
     let events: Vec<_> = view.history().collect();
     put_list(out, &events, |out, event| {
@@ -101,8 +101,8 @@ fn put_option<T>(out: &mut BytesMut, value: Option<&T>, put: impl FnOnce(&mut By
 /// Reads a v2 store. It is refused as a whole if any part of it is wrong.
 pub(super) fn read(content: &mut Content) -> Result<V2Store, CheckpointError> {
     let index = content.u64()?;
-    let mut counts = [0; 15];
-    for count in &mut counts {
+    let mut stats = V2Stats::default();
+    for count in counts(&mut stats) {
         *count = content.u64()?;
     }
     let history = content.list(event)?;
@@ -114,7 +114,7 @@ pub(super) fn read(content: &mut Content) -> Result<V2Store, CheckpointError> {
             _ => return Err(content.damaged("neither a node nor the end of nodes")),
         }
     }
-    V2Store::restored(index, stats(counts), rows, history)
+    V2Store::restored(index, stats, rows, history)
         .map_err(|_| content.damaged("a v2 store that cannot be"))
 }
 
@@ -158,60 +158,23 @@ fn node(content: &mut Content) -> Result<V2Node, CheckpointError> {
     })
 }
 
-fn counts(stats: V2Stats) -> [u64; 15] {
+/// The counts in the order of the file, to be written or read.
+fn counts(stats: &mut V2Stats) -> [&mut u64; 15] {
     [
-        stats.get_success,
-        stats.get_fail,
-        stats.set_success,
-        stats.set_fail,
-        stats.delete_success,
-        stats.delete_fail,
-        stats.update_success,
-        stats.update_fail,
-        stats.create_success,
-        stats.create_fail,
-        stats.compare_and_swap_success,
-        stats.compare_and_swap_fail,
-        stats.compare_and_delete_success,
-        stats.compare_and_delete_fail,
-        stats.expire_count,
+        &mut stats.get_success,
+        &mut stats.get_fail,
+        &mut stats.set_success,
+        &mut stats.set_fail,
+        &mut stats.delete_success,
+        &mut stats.delete_fail,
+        &mut stats.update_success,
+        &mut stats.update_fail,
+        &mut stats.create_success,
+        &mut stats.create_fail,
+        &mut stats.compare_and_swap_success,
+        &mut stats.compare_and_swap_fail,
+        &mut stats.compare_and_delete_success,
+        &mut stats.compare_and_delete_fail,
+        &mut stats.expire_count,
     ]
-}
-
-/// The other way round of [`counts`].
-fn stats(counts: [u64; 15]) -> V2Stats {
-    let [
-        get_success,
-        get_fail,
-        set_success,
-        set_fail,
-        delete_success,
-        delete_fail,
-        update_success,
-        update_fail,
-        create_success,
-        create_fail,
-        compare_and_swap_success,
-        compare_and_swap_fail,
-        compare_and_delete_success,
-        compare_and_delete_fail,
-        expire_count,
-    ] = counts;
-    V2Stats {
-        get_success,
-        get_fail,
-        set_success,
-        set_fail,
-        delete_success,
-        delete_fail,
-        update_success,
-        update_fail,
-        create_success,
-        create_fail,
-        compare_and_swap_success,
-        compare_and_swap_fail,
-        compare_and_delete_success,
-        compare_and_delete_fail,
-        expire_count,
-    }
 }
