@@ -96,16 +96,22 @@ impl Watching {
         Ok(())
     }
 
-    /// Waits until there are this many events, because an old server speaks of progress too early.
+    /// Waits until this much was told, because an old server speaks of progress too early: before
+    /// the events of the past, and before it ends a watcher whose past was compacted.
     ///
     /// # Errors
     /// If what the server sends is not in order.
-    pub async fn wait_for(&mut self, events: usize) -> Result<(), String> {
-        while self.count() < events {
+    pub async fn wait_for(&mut self, said: usize) -> Result<(), String> {
+        while self.said() < said {
             let Some(response) = self.next(LATE).await? else { return Ok(()) };
             self.take(response)?;
         }
         Ok(())
+    }
+
+    /// How many events and cancellations there were.
+    pub fn said(&self) -> usize {
+        self.count() + self.told.iter().filter(|told| told.canceled.is_some()).count()
     }
 
     /// How many events there were.

@@ -137,8 +137,8 @@ impl Watchers {
         let both = tokio::join!(self.reference.catch_up(), self.subject.catch_up());
         both.0.map_err(|text| format!("reference: {text}"))?;
         both.1.map_err(|text| format!("subject: {text}"))?;
-        self.reference.wait_for(self.subject.count()).await?;
-        self.subject.wait_for(self.reference.count()).await?;
+        self.reference.wait_for(self.subject.said()).await?;
+        self.subject.wait_for(self.reference.said()).await?;
         watching::compare(self.reference.told(), self.subject.told(), compacted)?;
         Ok(self)
     }
