@@ -7,8 +7,8 @@
 //! `QUOIN_KEEP=1` keeps the directories.
 //!
 //! Environment: `QUOIN_ETCD`, `QUOIN_ETCDCTL` name the subject, `QUOIN_REFERENCE_ETCD`,
-//! `QUOIN_REFERENCE_ETCDCTL` the reference, `QUOIN_SEED` repeats a random run, `SLOW_TESTS=1`
-//! runs the long versions. A program that is missing fails the test that needs it.
+//! `QUOIN_REFERENCE_ETCDCTL` the reference, `QUOIN_SEED` repeats a random run (`new`: a seed that
+//! nobody tried), `SLOW_TESTS=1` runs the long versions. A program that is missing fails the test that needs it.
 //!
 //! Not here: anything that links the server; the only crate of ours in use is the wire schema.
 
