@@ -35,6 +35,9 @@ const SORT_OPTIONS_CHECKED: Version = Version { major: 3, minor: 6 };
 const COMPACTIONS_HASHED: Version = Version { major: 3, minor: 6 };
 /// The first version that refuses a watcher from a negative revision, of those compared with.
 const NEGATIVE_STARTS_REFUSED: Version = Version { major: 3, minor: 5 };
+/// The first version, of those compared with, whose compactions keep a deletion that they stop at:
+/// older ones tell no watcher of it that begins there.
+const LAST_DELETIONS_KEPT: Version = Version { major: 3, minor: 5 };
 /// The longest time to live that is granted.
 const MAX_LEASE_TTL_S: i64 = 9_000_000_000;
 
@@ -61,6 +64,8 @@ pub struct Generator {
     compacted_physically: bool,
     /// Whether a watcher from a negative revision is refused.
     refuses_negative_starts: bool,
+    /// Whether a watcher from the compacted revision is told of a deletion there.
+    keeps_last_deletions: bool,
     /// Whether sort options that do not exist may be asked for.
     bad_sort_options: bool,
 }
@@ -80,6 +85,7 @@ impl Generator {
             hashed: BTreeSet::new(),
             awaited: BTreeSet::new(),
             compacted_physically: true,
+            keeps_last_deletions: reference >= LAST_DELETIONS_KEPT,
             refuses_negative_starts: reference >= NEGATIVE_STARTS_REFUSED,
             bad_sort_options: reference >= SORT_OPTIONS_CHECKED,
         }
@@ -138,12 +144,15 @@ impl Generator {
     pub fn watch(&mut self) -> WatchCreateRequest {
         let key = self.key();
         let range_end = if self.rng.chance(70) { self.range_end(&key) } else { Vec::new() };
-        let start_revision = match self.rng.below(20) {
+        let mut start_revision = match self.rng.below(20) {
             0..3 => 0,
             3 if self.refuses_negative_starts => -1,
             4..6 => self.rng.between(self.compacted - 3, self.compacted + 1),
             _ => self.rng.between(self.compacted + 1, self.revision),
         };
+        if start_revision == self.compacted && !self.keeps_last_deletions {
+            start_revision += 1;
+        }
         let filters = match self.rng.below(10) {
             0 => vec![0],
             1 => vec![1],

@@ -34,6 +34,10 @@ const PROGRESS_IN_ORDER: Version = Version { major: 3, minor: 5 };
 /// end a watcher that it has not read for, also one that there is nothing to tell.
 const READS_PAST: Duration = Duration::from_millis(500);
 
+/// How long a change may take until etcd has committed it to its database, which it does every
+/// 100 ms.
+const COMMITS: Duration = Duration::from_millis(500);
+
 /// Both servers are given the same name and advertise the same peer URL, so that even the cluster
 /// and member IDs in the headers are equal.
 #[test]
@@ -208,7 +212,14 @@ impl Run {
 
     async fn one(&mut self, request: &Request) -> Result<(), String> {
         let calls = tokio::join!(self.reference.call(request), self.subject.call(request));
-        let (reference, subject) = calls;
+        let (mut reference, mut subject) = calls;
+        // What a compaction removed is hashed by etcd until it has committed that, if no key is left
+        // that would make it leave out the rest.
+        if matches!(request, Request::HashKv(_)) && reference != subject {
+            tokio::time::sleep(COMMITS).await;
+            (reference, subject) =
+                tokio::join!(self.reference.call(request), self.subject.call(request));
+        }
         let line: String = format!("{request:?} -> {reference:?}").chars().take(2000).collect();
         match judge(self.version, request, &reference, &subject) {
             Verdict::Equal => {}
