@@ -23,7 +23,7 @@ use quoin_wal::{Metadata, Replay, Wal, WalError};
 use thiserror::Error;
 
 use crate::DataDir;
-use crate::recover::{RecoverError, data_of, newest_checkpoint};
+use crate::recover::{RecoverError, data_of, newest_state};
 
 #[cfg(test)]
 mod tests;
@@ -200,7 +200,7 @@ impl State {
     ) -> Result<Self, ExportDirError> {
         let loaded =
             match fs.exists(&source.store()).map_err(io_error("look for", &source.store()))? {
-                true => newest_checkpoint(fs, source)?,
+                true => newest_state(fs, source)?,
                 false => None,
             };
         let from = loaded.as_ref().map(|(_, meta)| meta);

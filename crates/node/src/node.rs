@@ -19,8 +19,8 @@ use quoin_raft::{
     Snapshot, SnapshotMeta, StepError, Term,
 };
 use quoin_store::{
-    Applied, Checkpoint, CompactionHash, ConfState, EntryData, Store, Tally, V2Changes, View,
-    Written,
+    Applied, Checkpoint, CompactionHash, ConfState, EntryData, ReceivedId, Store, Tally, V2Changes,
+    View, Written,
 };
 
 use crate::checkpoints::Checkpoints;
@@ -223,6 +223,8 @@ pub struct Node<W> {
     pub(crate) leases: Leases<W>,
     pub(crate) answers: Vec<(W, Answer)>,
     incoming: Vec<(SnapshotMeta, Store)>,
+    /// The work that installs a state, until it is durable.
+    installing: Option<u64>,
     retained: VecDeque<usize>,
     retained_bytes: usize,
     checkpoints: Checkpoints,
@@ -260,6 +262,7 @@ impl<W> Node<W> {
             waiters: Waiters::new(),
             answers: Vec::new(),
             incoming: Vec::new(),
+            installing: None,
             retained: VecDeque::new(),
             retained_bytes: 0,
             checkpoints,
@@ -329,8 +332,9 @@ impl<W> Node<W> {
         self.raft.step(message)
     }
 
-    /// Takes a state from the leader, with the message that announced it. `store` was built from
-    /// bytes that are durable in the data-dir.
+    /// Takes a state from the leader, with the message that announced it. `store` was read from the
+    /// [`ReceivedId`] of that message, which is durable in the data-dir. One of the next turns says in
+    /// its [`LogWork`] whether that is to be adopted or discarded.
     ///
     /// # Errors
     /// As [`Node::step`].
@@ -374,6 +378,7 @@ impl<W> Node<W> {
     /// Takes note that the log is durable up to the work with this number.
     pub fn persisted(&mut self, ready: u64) {
         self.raft.persisted(ready);
+        self.installing.take_if(|installing| *installing <= ready);
     }
 
     /// Takes note that messages to a peer are being lost.
@@ -531,15 +536,18 @@ impl<W> Node<W> {
         turn.log.snapshot = self.log_snapshot.take();
         turn.log.release = turn.log.snapshot.as_ref().map(|meta| meta.index);
         turn.log.must_sync = turn.log.snapshot.is_some();
-        let Some(ready) = ready else { return Vec::new() };
+        let Some(mut ready) = ready else {
+            self.refuse_incoming(turn);
+            return Vec::new();
+        };
         turn.idle = false;
         let writes = ready.needs_write();
-        let Ready { number, hard_state, entries, snapshot, must_sync, committed, .. } = ready;
-        if let Some(snapshot) = snapshot {
+        if let Some(snapshot) = ready.snapshot.take() {
+            self.installing = Some(ready.number);
             self.install(snapshot, turn);
         }
-        // What consensus did not take by now was out of date.
-        self.incoming.clear();
+        self.refuse_incoming(turn);
+        let Ready { number, hard_state, entries, must_sync, committed, .. } = ready;
         turn.log.ready = writes.then_some(number);
         turn.log.hard_state = hard_state;
         turn.log.entries = entries;
@@ -553,6 +561,12 @@ impl<W> Node<W> {
             self.counts.slow_reads += u64::from(!known);
         }
         committed
+    }
+
+    /// Gives up the states that consensus did not take by now: they were out of date, or not for
+    /// this member.
+    fn refuse_incoming(&mut self, turn: &mut Turn<W>) {
+        turn.log.discard.extend(self.incoming.drain(..).map(|(meta, _)| received(&meta)));
     }
 
     fn note_leader(&mut self, turn: &mut Turn<W>) {
@@ -598,9 +612,10 @@ impl<W> Node<W> {
 
     /// Replaces the state with the one that came from the leader.
     fn install(&mut self, snapshot: Snapshot, turn: &mut Turn<W>) {
-        let arrived = self.incoming.drain(..).find(|(meta, _)| meta.id() == snapshot.meta.id());
-        let (_, store) = arrived.expect("consensus restores only a snapshot that arrived");
         let meta = snapshot.meta;
+        let arrived = self.incoming.iter().position(|(arrived, _)| arrived.id() == meta.id());
+        let arrived = arrived.expect("consensus restores only a snapshot that arrived");
+        let (_, store) = self.incoming.remove(arrived);
         assert_eq!(meta.index.0, store.applied().0, "the state stands at its snapshot's index");
         self.store = store;
         self.store.set_memory_budget(self.options.memory_budget);
@@ -608,6 +623,7 @@ impl<W> Node<W> {
         self.retained.clear();
         self.retained_bytes = 0;
         self.checkpoints.installed(meta.index);
+        turn.log.adopt = Some(received(&meta));
         turn.log.snapshot = Some(meta);
         turn.log.must_sync = true;
         turn.view = Some(self.store.view());
@@ -718,7 +734,8 @@ impl<W> Node<W> {
     }
 
     fn check_checkpoint(&mut self, turn: &mut Turn<W>) {
-        if !self.checkpoints.begin_if_due(&self.store) {
+        // A checkpoint of a state that the log does not name yet must not be durable before it does.
+        if self.installing.is_some() || !self.checkpoints.begin_if_due(&self.store) {
             return;
         }
         let (index, term) = self.store.applied();
@@ -727,6 +744,11 @@ impl<W> Node<W> {
         let checkpoint = self.checkpoint_at(&meta);
         turn.events.push(Event::Checkpoint(meta, checkpoint));
     }
+}
+
+/// The name of the state that a snapshot message announced.
+fn received(meta: &SnapshotMeta) -> ReceivedId {
+    ReceivedId { index: meta.index.0, term: meta.term.0 }
 }
 
 /// Whether a proposal can be applied when it comes back as an entry.

@@ -9,12 +9,15 @@
 //! The log may be in a directory of its own. So that a member which does not find it there is not taken
 //! for a new one, the directory of checkpoints has a file that says that a log was begun.
 //!
-//! The state is the newest checkpoint, then every committed entry behind it. A checkpoint may be
-//! ahead of the log: then it came from the leader, a crash cut off its installation, and the log
-//! begins anew behind it.
+//! The state is the newest checkpoint, then every committed entry behind it. The log must name the
+//! checkpoint, by its entry or by the record of a snapshot. A state that came from the leader lies
+//! beside the checkpoints until the log names it; if a crash comes between, recovery finishes that
+//! (`received`).
 //!
-//! Invariant: recovery never invents. It either continues exactly where the synced bytes end, or
-//! refuses with the name of the file that is in the way.
+//! Invariants:
+//! - Recovery never invents. It either continues exactly where the synced bytes end, or refuses with
+//!   the name of the file that is in the way.
+//! - No file alone says what the state is: only the log does.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,7 +29,7 @@ use quoin_raft::{
     ConfState, Config, Entry, EntryId, EntryKind, HardState, Index, NodeId, Raft, RestoreError,
     Restored, SnapshotMeta, Term,
 };
-use quoin_store::{Checkpoint, CheckpointError, EntryData, Fatal, Member, Store};
+use quoin_store::{Checkpoint, CheckpointError, EntryData, Fatal, Loaded, Member, Store};
 use quoin_vfs::FileSystem;
 use quoin_wal::{Metadata, Repair, Replay, Wal, WalError};
 use thiserror::Error;
@@ -34,10 +37,12 @@ use thiserror::Error;
 use crate::{Node, Options};
 
 mod import;
+mod received;
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use import::{Imported, TakeoverError};
+pub use received::Settled;
 
 /// The files of one member.
 #[derive(Clone, Debug)]
@@ -102,6 +107,8 @@ pub struct Recovered<W> {
     pub repaired: Option<Repair>,
     /// The database of an etcd that was taken over, if this was the first start after it.
     pub imported: Option<Imported>,
+    /// What became of states that other members had sent before the last stop.
+    pub received: Settled,
 }
 
 /// Why a data-dir cannot be recovered.
@@ -168,6 +175,7 @@ pub fn recover<W>(
     }
     // After the log is durable and before anything is promised by it.
     note_begun(fs.as_ref(), dir)?;
+    let received = received::settle(fs.as_ref(), dir)?;
     let loaded = newest_checkpoint(fs, dir)?;
     let mark = loaded.as_ref().map(|(_, meta)| meta);
     let (mut wal, mut replay) = Wal::open(Arc::clone(fs), &dir.wal(), mark, wal_options)?;
@@ -180,7 +188,7 @@ pub fn recover<W>(
     let metadata = replay.metadata;
     let repaired = replay.repaired.take();
     let node = node_of(Options { id: metadata.node, ..options }, loaded, replay)?;
-    Ok(Recovered { node, wal, metadata, repaired, imported })
+    Ok(Recovered { node, wal, metadata, repaired, imported, received })
 }
 
 /// The file that says that the member has begun a log. It has no content.
@@ -227,20 +235,32 @@ fn create_durably(fs: &dyn FileSystem, path: &Path) -> std::io::Result<()> {
 }
 
 /// Loads the newest checkpoint.
-pub(crate) fn newest_checkpoint(
+fn newest_checkpoint(
     fs: &Arc<dyn FileSystem>,
     dir: &DataDir,
 ) -> Result<Option<(Store, SnapshotMeta)>, RecoverError> {
-    let Some(loaded) = Checkpoint::load_newest(fs.as_ref(), &dir.store())? else {
-        return Ok(None);
-    };
+    Ok(Checkpoint::load_newest(fs.as_ref(), &dir.store())?.map(with_meta))
+}
+
+/// Loads what a start would begin with, and changes nothing.
+pub(crate) fn newest_state(
+    fs: &Arc<dyn FileSystem>,
+    dir: &DataDir,
+) -> Result<Option<(Store, SnapshotMeta)>, RecoverError> {
+    match received::named(fs.as_ref(), dir)? {
+        Some(id) => Ok(Some(with_meta(id.load(fs.as_ref(), &dir.store())?))),
+        None => newest_checkpoint(fs, dir),
+    }
+}
+
+fn with_meta(loaded: Loaded) -> (Store, SnapshotMeta) {
     let ids = |ids: Vec<u64>| ids.into_iter().map(NodeId).collect();
     let meta = SnapshotMeta {
         index: Index(loaded.index),
         term: Term(loaded.term),
         conf: ConfState { voters: ids(loaded.conf.voters), learners: ids(loaded.conf.learners) },
     };
-    Ok(Some((loaded.store, meta)))
+    (loaded.store, meta)
 }
 
 /// Writes the first entries of a new cluster: one addition per member, in ascending order of

@@ -173,6 +173,14 @@ fn recover_member(
             "file" => repair.file.display().to_string(), "offset" => repair.offset,
             "dropped-bytes" => repair.dropped_bytes);
     }
+    if let Some(id) = recovered.received.adopted {
+        log::info!("finished the installation of a snapshot that a stop had cut off",
+            "snapshot-index" => id.index, "snapshot-term" => id.term);
+    }
+    for id in &recovered.received.discarded {
+        log::info!("removed a received snapshot that the log does not name",
+            "snapshot-index" => id.index, "snapshot-term" => id.term);
+    }
     log_member(&recovered, initialized);
     Ok(recovered)
 }

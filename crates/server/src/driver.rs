@@ -69,7 +69,8 @@ pub(crate) enum Input {
     Lease(LeaseCall, Waiter),
     /// A message from a peer.
     Message(Message),
-    /// The state that a leader sent, with the message that announced it.
+    /// The state that a leader sent, with the message that announced it. It must be settled (see
+    /// [`Outside::snapshots_settled`]) before the next one may arrive.
     Snapshot(Message, Box<Store>),
     /// Messages to this peer are being lost.
     Unreachable(u64),
@@ -99,6 +100,9 @@ pub(crate) trait Outside: Send + Sync + 'static {
     fn members_changed(&self);
     /// Takes note that this member was removed.
     fn removed(&self);
+    /// Takes note that so many of the snapshots that arrived were installed or refused, and that
+    /// their files are where they belong.
+    fn snapshots_settled(&self, count: usize);
 }
 
 /// The parts that the threads of a member share.
@@ -150,6 +154,8 @@ pub(crate) fn start(
     let log = LogThread {
         wal,
         work,
+        fs: Arc::clone(&parts.fs),
+        checkpoint_dir: parts.checkpoint_dir.clone(),
         spare: mpsc::sync_channel(1),
         durable: Arc::clone(&durable),
         outside: Arc::clone(&parts.outside),

@@ -14,7 +14,7 @@ use quoin_api::raftpb;
 use quoin_node::DataDir;
 use quoin_node::raft::{Body, Message, NodeId};
 use quoin_node::wire;
-use quoin_store::{Announced, Checkpoint, ReceiveError, ReceivedDatabase, Store};
+use quoin_store::{Announced, Checkpoint, ReceiveError, ReceivedDatabase, ReceivedId, Store};
 use quoin_vfs::FileSystem;
 use serde::Serialize;
 use tokio::runtime::Handle;
@@ -44,7 +44,8 @@ pub(crate) struct Peers {
     /// Set once, as soon as the transport exists; nothing is sent before the first turn.
     transport: Mutex<Option<Arc<Transport>>>,
     runtime: Handle,
-    /// Held while a snapshot arrives: all of them are written to the same file.
+    /// Held from the arrival of a snapshot until the log names it or it was refused: all of them are
+    /// written to the same file, and only one may lie beside the checkpoints.
     receiving: Arc<Semaphore>,
     /// Told when this member must stop because it was removed.
     pub(crate) removed: Arc<Notify>,
@@ -147,6 +148,11 @@ impl Outside for Peers {
     fn removed(&self) {
         self.removed.notify_one();
     }
+
+    fn snapshots_settled(&self, count: usize) {
+        // Each holds the permit that was forgotten when it was handed to consensus.
+        self.receiving.add_permits(count);
+    }
 }
 
 /// A member as `/members` lists it.
@@ -189,12 +195,20 @@ impl Inbound for Peers {
             let (peers, from) = (&member.metrics.peers, message.from.0);
             let began = Instant::now();
             peers.snapshot_begins(from, Direction::Received);
-            let received = receive(fs, dir, body, (announced, permit)).await;
+            let id = ReceivedId { index: announced.index, term: announced.term };
+            let store_dir = dir.store();
+            let received = receive(Arc::clone(&fs), dir, body, (announced, permit)).await;
             peers.snapshot_ends(from, Direction::Received, received.is_ok());
-            let store = received?;
+            let (store, permit) = received?;
             member.metrics.disk.received_save.observe(began.elapsed());
             let input = Input::Snapshot(message, Box::new(store));
-            member.input(input).map_err(|error| error.to_string())
+            if let Err(error) = member.input(input) {
+                id.discard(fs.as_ref(), &store_dir);
+                return Err(error.to_string());
+            }
+            // It comes back when the log thread has settled what becomes of the state.
+            permit.forget();
+            Ok(())
         })
     }
 
@@ -271,21 +285,22 @@ enum Piece {
 
 /// Writes the database that a leader sends to a file and makes a checkpoint of it, as boot does
 /// with the database of an etcd. The permit is kept until that is done, even if nobody waits any
-/// more.
+/// more, and comes back with the state, of which somebody must say then what becomes of it.
 async fn receive(
     fs: Arc<dyn FileSystem>,
     dir: DataDir,
     mut body: SnapshotBody,
     (announced, permit): (Announced, OwnedSemaphorePermit),
-) -> Result<Store, String> {
+) -> Result<(Store, OwnedSemaphorePermit), String> {
     let (sender, mut receiver) = mpsc::channel(SNAPSHOT_CHUNKS);
     let writer = tokio::task::spawn_blocking(move || {
-        let _permit = permit;
         let mut received = ReceivedDatabase::begin(fs, &dir.store())?;
         while let Some(piece) = receiver.blocking_recv() {
             match piece {
                 Piece::Chunk(chunk) => received.push(&chunk)?,
-                Piece::End => return received.finish(&announced).map(|loaded| Some(loaded.store)),
+                Piece::End => {
+                    return received.finish(&announced).map(|loaded| Some((loaded.store, permit)));
+                }
             }
         }
         Ok::<_, ReceiveError>(None)

@@ -41,8 +41,14 @@ marks! {
     TornWrite,
     /// A member started from a checkpoint.
     CheckpointRestored,
-    /// A member's log began anew after a leader's state, whose installation a crash had cut off.
-    BegunAnew,
+    /// A member was killed when its log named a leader's state that was not yet a checkpoint.
+    CrashAtAdoption,
+    /// A start finished the installation of a leader's state that the log named.
+    AdoptedAtStart,
+    /// A start removed a state that the log did not name.
+    DiscardedAtStart,
+    /// A state arrived that was not taken: it was out of date, or nobody's.
+    SnapshotStale,
     /// A member wrote a checkpoint.
     CheckpointWritten,
     /// A checkpoint or a leader's state could not be written, and the member went on.

@@ -57,6 +57,8 @@ pub(crate) struct Process {
     pub(crate) compared: Index,
     /// The state was taken over from a leader at this index.
     pub(crate) installed: Index,
+    /// A state has arrived of which nobody has said yet whether it is taken.
+    pub(crate) receiving: bool,
 }
 
 /// What the consensus thread reacts to, as in the server.

@@ -133,6 +133,8 @@ pub(crate) struct Faults {
     pub(crate) pause: Option<Time>,
     pub(crate) slow_disk: Option<Time>,
     pub(crate) transfer: Option<Time>,
+    /// Somebody sends a state of another history, in a term that is over.
+    pub(crate) stale_state: Option<Time>,
     /// So many new leaders of a thousand fall soon.
     pub(crate) downfall: u64,
     /// So many members of a thousand crash as soon as they have stored a leader's state.
@@ -256,6 +258,7 @@ impl Faults {
             pause: every(400, 3, 12),
             slow_disk: every(300, 3, 12),
             transfer: every(300, 1, 8),
+            stale_state: every(400, 2, 8),
             downfall,
             crash_at_snapshot,
         }

@@ -3,7 +3,8 @@
 //!
 //! In reading order: this file (the state and the loop), `consensus` (the consensus thread of a
 //! member), `storage` (its log thread, its checkpoints, its death and its recovery), `post`
-//! (messages and snapshots), `clients`, `misfortune` (which faults strike), `ending` (all
+//! (messages and snapshots), `clients`, `misfortune` (which faults strike), `forgery` (what no member
+//! would send), `ending` (all
 //! faults end; the cluster must recover).
 //!
 //! Invariants:
@@ -14,6 +15,7 @@
 mod clients;
 mod consensus;
 mod ending;
+mod forgery;
 mod misfortune;
 mod post;
 mod storage;
@@ -132,6 +134,7 @@ pub(crate) enum Note {
     SnapshotSent { from: usize, to: u64, index: u64, bytes: usize, broken: bool },
     SnapshotStored { member: usize, index: u64 },
     SnapshotRefused { member: usize },
+    StaleState { member: usize, index: u64 },
     SnapshotInstalled { member: usize, index: u64 },
     Asked { member: usize, request: u64, what: &'static str },
     Answered { member: usize, request: u64, what: &'static str },

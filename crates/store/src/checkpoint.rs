@@ -66,7 +66,8 @@
 //! offset there. All numbers are varints as in protobuf.
 //!
 //! In reading order: `job` (writing), `rows` and `decode_rows` (an index), `encode` and `decode` (a
-//! whole state, and what both begin with), `v2` (the store of the v2 API), `blocks`, `files` (names).
+//! whole state, and what both begin with), `v2` (the store of the v2 API), `blocks`, `files` (names),
+//! `received` (what came from another member and is no checkpoint yet).
 //!
 //! Not here: when to write one, and how long the log must be kept for it.
 
@@ -87,14 +88,15 @@ mod decode_rows;
 mod encode;
 mod files;
 mod job;
+mod received;
 mod rows;
 #[cfg(test)]
 pub(crate) mod tests;
 mod v2;
 
 pub use encode::CheckpointStream;
-pub use files::ReceivedCheckpoint;
 pub(crate) use job::is_mostly_dead;
+pub use received::ReceivedId;
 
 const MAGIC: &[u8; 8] = b"QUOINCKP";
 /// The versions of the format.
@@ -252,7 +254,21 @@ impl Checkpoint {
         options: &WriteOptions,
         pace: &mut dyn FnMut(usize),
     ) -> Result<Written, CheckpointError> {
-        job::write(fs, dir, self, options, pace)
+        job::write(fs, dir, self, job::Target::Checkpoint, options, pace)
+    }
+
+    /// Writes a state that came from another member, under a name that makes it no checkpoint, and
+    /// returns that name. Nothing else in the directory is touched. When this returns, it is durable.
+    pub(crate) fn write_received(
+        &self,
+        fs: &dyn FileSystem,
+        dir: &Path,
+    ) -> Result<ReceivedId, CheckpointError> {
+        let (index, term) = (self.view.applied.0, self.view.applied.1);
+        let id = ReceivedId { index, term };
+        let target = job::Target::Received(id);
+        job::write(fs, dir, self, target, &WriteOptions::default(), &mut |_| ())?;
+        Ok(id)
     }
 
     /// Reads every segment of a checkpoint from end to end, and returns how many there are. The

@@ -44,8 +44,8 @@ pub use check::{
     is_txn_readonly, is_txn_serializable,
 };
 pub use checkpoint::{
-    Checkpoint, CheckpointError, CheckpointId, CheckpointStream, ConfState, Loaded,
-    ReceivedCheckpoint, WriteOptions, Written,
+    Checkpoint, CheckpointError, CheckpointId, CheckpointStream, ConfState, Loaded, ReceivedId,
+    WriteOptions, Written,
 };
 pub use cluster::V2Changes;
 pub use lease::{Lease, LeaseChange, MAX_LEASE_TTL_S};

@@ -96,8 +96,11 @@ pub enum WalError {
         /// The term that the log has at that index.
         found: Term,
     },
-    /// The log knows nothing of the snapshot to start from, although it is past its index.
-    #[error("the log is committed past index {index}, but does not contain it")]
+    /// The log knows nothing of the snapshot to start from.
+    #[error(
+        "the log has neither an entry nor a snapshot at index {index}: the state there does not \
+         belong to this log"
+    )]
     SnapshotMissing {
         /// The index of the snapshot.
         index: Index,

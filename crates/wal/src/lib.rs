@@ -106,9 +106,6 @@ pub struct Replay {
     pub entries: Vec<Entry>,
     /// The committed snapshots recorded in the segments that were read, oldest first.
     pub snapshots: Vec<SnapshotMeta>,
-    /// The snapshot to start from was ahead of the log, as after a crash while it was installed.
-    /// The log begins anew after it.
-    pub begins_anew: bool,
     /// What a crash had left unfinished, if anything.
     pub repaired: Option<Repair>,
 }

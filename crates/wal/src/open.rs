@@ -118,7 +118,7 @@ impl Wal {
             other => Some(other?),
         };
         let start = from.map_or(Index::ZERO, |from| from.index);
-        let mut wal = Self {
+        let wal = Self {
             fs,
             dir: dir.to_owned(),
             lock,
@@ -136,11 +136,6 @@ impl Wal {
             spare: SpareState::default(),
         };
         wal.write_mark()?;
-        if let Some(from) = from.filter(|_| replay.begins_anew) {
-            wal.append_snapshot(from)?;
-            wal.append(Some(&replay.hard_state), &[])?;
-            wal.sync()?;
-        }
         Ok((wal, replay))
     }
 }

@@ -146,10 +146,7 @@ impl<'a> Replayer<'a> {
 
     /// Checks that the parts fit together. The caller fills in what was repaired.
     pub(crate) fn finish(mut self, metadata: Metadata) -> Result<Replay, WalError> {
-        let begins_anew = self.check_start()?;
-        if begins_anew {
-            self.entries.clear();
-        }
+        self.check_start()?;
         self.hard_state.commit = self.hard_state.commit.max(self.from.index);
         let commit = self.hard_state.commit;
         self.snapshots.retain(|snapshot| snapshot.index <= commit);
@@ -163,22 +160,18 @@ impl<'a> Replayer<'a> {
             hard_state: self.hard_state,
             entries: self.entries,
             snapshots: self.snapshots,
-            begins_anew,
             repaired: None,
         })
     }
 
-    /// Returns true if the snapshot to start from is ahead of the log. That is how a crash
-    /// leaves an install whose state is durable and whose snapshot record is not.
-    fn check_start(&self) -> Result<bool, WalError> {
-        if self.confirmed || self.term_at_start == Some(self.from.term) {
-            return Ok(false);
-        }
-        if self.hard_state.commit < self.from.index {
-            return Ok(true);
+    /// Checks that the log names the snapshot to start from: by a record, or by holding its entry.
+    /// Whatever lies beside the log and is not named by it was not taken by consensus.
+    fn check_start(&self) -> Result<(), WalError> {
+        if self.confirmed {
+            return Ok(());
         }
         match self.term_at_start {
-            Some(found) => self.check_term(found).map(|()| false),
+            Some(found) => self.check_term(found),
             None => Err(WalError::SnapshotMissing { index: self.from.index }),
         }
     }

@@ -16,8 +16,8 @@ use quoin_wal::{Metadata, Options, Wal};
 use super::import::import;
 use super::{Bootstrap, DataDir, TakeoverError, addition, recover};
 
-const OPTIONS: Options = Options { segment_bytes: 16 * 1024, fill_bytes: 4 * 1024 };
-const METADATA: Metadata = Metadata { node: NodeId(1), cluster: 7 };
+pub(crate) const OPTIONS: Options = Options { segment_bytes: 16 * 1024, fill_bytes: 4 * 1024 };
+pub(crate) const METADATA: Metadata = Metadata { node: NodeId(1), cluster: 7 };
 pub(crate) const TERM: Term = Term(2);
 
 pub(crate) fn fs() -> Arc<dyn FileSystem> {

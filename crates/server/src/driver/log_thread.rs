@@ -1,5 +1,6 @@
 //! The log thread: write what turns ask for, sync once for all that waits, then say so.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
@@ -7,7 +8,8 @@ use std::thread;
 use std::time::Instant;
 
 use quoin_node::LogWork;
-use quoin_node::wal::{Spare, Wal, WalError};
+use quoin_node::wal::{Spare, Wal};
+use quoin_vfs::FileSystem;
 
 use super::{Input, Outside, WORK_PER_SYNC, die};
 use crate::log;
@@ -17,6 +19,9 @@ use crate::metrics::Metrics;
 pub(super) struct LogThread {
     pub(super) wal: Wal,
     pub(super) work: Receiver<LogWork>,
+    pub(super) fs: Arc<dyn FileSystem>,
+    /// Where checkpoints are, and states that came from other members.
+    pub(super) checkpoint_dir: PathBuf,
     /// The highest work number that is durable.
     pub(super) durable: Arc<AtomicU64>,
     pub(super) outside: Arc<dyn Outside>,
@@ -35,29 +40,35 @@ impl LogThread {
                 batch.push(next);
             }
             if let Err(error) = self.write(&batch) {
-                die("failed to save the Raft log", &error.to_string());
+                die("failed to save the Raft log", &error);
             }
             self.announce(batch);
             self.prepare_segment();
         }
     }
 
-    fn write(&mut self, batch: &[LogWork]) -> Result<(), WalError> {
+    /// Writes a batch. The error is a text: the process ends by it.
+    fn write(&mut self, batch: &[LogWork]) -> Result<(), String> {
         let disk = &self.metrics.disk;
         let began = Instant::now();
         for work in batch {
-            work.append_to(&mut self.wal)?;
+            work.append_to(&mut self.wal).map_err(|error| error.to_string())?;
         }
-        self.wal.flush()?;
+        self.wal.flush().map_err(|error| error.to_string())?;
         let written = Instant::now();
         disk.log_write.observe(written - began);
         if batch.iter().any(|work| work.must_sync) {
-            self.wal.sync()?;
+            self.wal.sync().map_err(|error| error.to_string())?;
             disk.log_sync.observe(written.elapsed());
         }
         disk.log_bytes.store(self.wal.written_bytes(), Ordering::Relaxed);
+        for work in batch {
+            let settled = work.settle(self.fs.as_ref(), &self.checkpoint_dir);
+            let settled = settled.map_err(|error| error.to_string())?;
+            self.outside.snapshots_settled(settled);
+        }
         match batch.iter().filter_map(|work| work.release).max() {
-            Some(index) => self.wal.release_to(index),
+            Some(index) => self.wal.release_to(index).map_err(|error| error.to_string()),
             None => Ok(()),
         }
     }

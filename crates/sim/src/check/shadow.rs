@@ -83,13 +83,6 @@ impl Log {
         }
     }
 
-    /// Begins anew after a state, with the entries that were written after its record, if it has
-    /// one.
-    fn begin_after(&mut self, base: EntryId) {
-        let installing = self.installing.take().filter(|(id, _)| *id == base);
-        (self.base, self.terms) = installing.unwrap_or((base, Vec::new()));
-    }
-
     /// Returns true if a node that starts from this log looks like this one does.
     fn explains(&self, raft: &Raft) -> bool {
         let status = raft.status();
@@ -111,8 +104,6 @@ impl Log {
 pub(crate) struct Shadow {
     durable: Log,
     unsynced: Vec<Record>,
-    /// States of a leader that may be on disk, whether or not the log knows of them.
-    stored: Vec<EntryId>,
 }
 
 impl Shadow {
@@ -131,12 +122,6 @@ impl Shadow {
         work.entries.first().is_some_and(|first| first.index <= last.index)
     }
 
-    /// A state that a leader sent is being written. If it becomes durable and the log does not
-    /// reach it, the log begins anew after it at the next start.
-    pub(crate) fn storing(&mut self, id: EntryId) {
-        self.stored.push(id);
-    }
-
     /// Everything that was appended is durable.
     pub(crate) fn synced(&mut self) {
         for record in self.unsynced.drain(..) {
@@ -144,28 +129,21 @@ impl Shadow {
         }
     }
 
-    /// A member was recovered. Its log must be one that a crash can have left. Returns true if it
-    /// begins anew after a state that it did not know of.
-    pub(crate) fn recovered(&mut self, raft: &Raft, members: usize) -> Result<bool, Violation> {
+    /// A member was recovered. Its log must be one that a crash can have left. What else lies on its
+    /// disk, such as a state that somebody sent, changes nothing.
+    pub(crate) fn recovered(&mut self, raft: &Raft, members: usize) -> Result<(), Violation> {
         let mut candidate = self.durable.clone();
         if candidate.last().index == Index::ZERO {
             candidate = Log::first(members);
         }
-        let compacted = raft.status().compacted;
-        let base = self.stored.iter().find(|id| id.index == compacted);
         let mut found = None;
         let records = self.unsynced.iter().map(Some);
         for record in [None].into_iter().chain(records) {
             if let Some(record) = record {
                 candidate.append(*record);
             }
-            let mut begun = candidate.clone();
-            let anew = base.filter(|base| !begun.holds(**base));
-            if let Some(base) = anew {
-                begun.begin_after(*base);
-            }
-            if begun.explains(raft) {
-                found = Some((begun, anew.is_some()));
+            if candidate.explains(raft) {
+                found = Some(candidate.clone());
             }
         }
         ensure(found.is_some(), || {
@@ -178,10 +156,10 @@ impl Shadow {
                 self.unsynced
             )
         })?;
-        let (mut found, begun_anew) = found.expect("it was just found");
+        let mut found = found.expect("it was just found");
         found.installing = None;
         (self.durable, self.unsynced) = (found, Vec::new());
-        Ok(begun_anew)
+        Ok(())
     }
 
     fn written(&self) -> Log {

@@ -165,6 +165,9 @@ impl Simulation {
             self.coverage.hit(Mark::SnapshotInstalled);
             self.note(Note::SnapshotInstalled { member, index: meta.index.0 });
         }
+        for _ in &log.discard {
+            self.coverage.hit(Mark::SnapshotStale);
+        }
         if !log.is_empty() {
             self.process(member).work.push_back(log);
             self.begin_sync(member)?;

@@ -23,10 +23,12 @@ pub(crate) enum Fault {
     Pause,
     SlowDisk,
     Transfer,
+    /// A member is sent a state of another history, in a term that is over.
+    StaleState,
 }
 
 /// All kinds, in the order in which they are scheduled.
-const KINDS: [Fault; 9] = [
+const KINDS: [Fault; 10] = [
     Fault::Crash,
     Fault::CrashAll,
     Fault::CrashInWrite,
@@ -36,6 +38,7 @@ const KINDS: [Fault; 9] = [
     Fault::Pause,
     Fault::SlowDisk,
     Fault::Transfer,
+    Fault::StaleState,
 ];
 
 impl Simulation {
@@ -62,6 +65,7 @@ impl Simulation {
             Fault::Pause => faults.pause,
             Fault::SlowDisk => faults.slow_disk,
             Fault::Transfer => faults.transfer,
+            Fault::StaleState => faults.stale_state,
         }
     }
 
@@ -92,6 +96,7 @@ impl Simulation {
                 self.members[victim].slow_until = until;
             }
             Fault::Transfer => self.disturb(victim),
+            Fault::StaleState => self.send_stale_state(victim)?,
         }
         Ok(())
     }

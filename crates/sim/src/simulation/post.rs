@@ -25,13 +25,13 @@ use crate::trace::hash_of;
 /// A state on its way.
 #[derive(Debug)]
 pub(crate) struct Parcel {
-    from: usize,
-    from_life: u32,
+    pub(super) from: usize,
+    pub(super) from_life: u32,
     /// The message that announces the state.
-    header: Bytes,
-    chunks: Vec<Bytes>,
+    pub(super) header: Bytes,
+    pub(super) chunks: Vec<Bytes>,
     /// The end is missing.
-    broken: bool,
+    pub(super) broken: bool,
 }
 
 impl Simulation {
@@ -150,7 +150,8 @@ impl Simulation {
     pub(super) fn receive_snapshot(&mut self, to: usize, parcel: Parcel) -> Checked {
         let Parcel { from, from_life, header, chunks, broken } = parcel;
         let cut = self.network.is_cut(from, to) || self.network.is_cut(to, from);
-        if cut || self.members[to].process.is_none() {
+        let receives = self.members[to].process.as_ref().is_some_and(|it| !it.receiving);
+        if cut || !receives {
             self.coverage.hit(Mark::SnapshotBroken);
             self.report_snapshot(to, (from, from_life), false);
             return Ok(());
@@ -160,8 +161,6 @@ impl Simulation {
         let Body::Snapshot(snapshot) = &message.body else {
             return Err("a state came with another message".to_owned().into());
         };
-        // It may be durable even if the machine stops before that is said.
-        self.members[to].shadow.storing(snapshot.meta.id());
         match store(Arc::new(disk.clone()), &chunks, &wire::announced(snapshot)) {
             Ok(_) if broken => Err("a state was accepted without its end".to_owned().into()),
             Ok(loaded) => {
@@ -175,6 +174,7 @@ impl Simulation {
                     self.crash(to, mode);
                     return Ok(());
                 }
+                self.process(to).receiving = true;
                 let after = self.rng.between(0, 50 * MS);
                 self.inside(to, after, Inside::SnapshotStored(message, Box::new(store)));
                 Ok(())

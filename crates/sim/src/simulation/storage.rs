@@ -27,6 +27,13 @@ const SLOWNESS: u64 = 60;
 /// When the first member starts, in milliseconds since the epoch.
 const EPOCH_MS: u64 = 1_700_000_000_000;
 
+/// Whether a member outlived the end of its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Settled {
+    Done,
+    Crashed,
+}
+
 impl Simulation {
     /// The log thread takes what waits, unless it is busy.
     pub(super) fn begin_sync(&mut self, member: usize) -> Checked {
@@ -80,16 +87,19 @@ impl Simulation {
         let lies = self.plan.sabotage == Some(Sabotage::LyingDisk);
         let wal = &mut self.process(member).wal;
         let synced = if must_sync && !lies { wal.sync() } else { wal.flush() };
-        let release = batch.iter().filter_map(|work| work.release).max();
-        let released = match release {
-            Some(index) => synced.and_then(|()| wal.release_to(index)),
-            None => synced,
-        };
-        if let Err(error) = released {
+        if let Err(error) = synced {
             return self.disk_failed(member, &error);
         }
         if must_sync {
             self.members[member].shadow.synced();
+        }
+        if self.settle(member, &batch)? == Settled::Crashed {
+            return Ok(());
+        }
+        let release = batch.iter().filter_map(|work| work.release).max();
+        let wal = &mut self.process(member).wal;
+        if let Some(Err(error)) = release.map(|index| wal.release_to(index)) {
+            return self.disk_failed(member, &error);
         }
         self.announce(member, &mut batch)?;
         let last = self.members[member].shadow.durable().last().index.0;
@@ -102,6 +112,30 @@ impl Simulation {
             self.inside(member, after, Inside::Spare(job));
         }
         self.begin_sync(member)
+    }
+
+    /// Settles what becomes of states that arrived, unless the machine stops before.
+    fn settle(&mut self, member: usize, batch: &[LogWork]) -> Result<Settled, Violation> {
+        let adopts = batch.iter().any(|work| work.adopt.is_some());
+        let chance = self.plan.faults.crash_at_snapshot;
+        if adopts && self.ending.is_none() && self.misfortune.chance(chance) {
+            self.coverage.hit(Mark::CrashAtAdoption);
+            let mode = self.crash_mode();
+            self.crash(member, mode);
+            return Ok(Settled::Crashed);
+        }
+        let disk = self.members[member].disk.clone();
+        for work in batch {
+            match work.settle(&disk, &data_dir().store()) {
+                Ok(0) => {}
+                Ok(_) => self.process(member).receiving = false,
+                Err(error) => {
+                    self.disk_failed(member, &error)?;
+                    return Ok(Settled::Crashed);
+                }
+            }
+        }
+        Ok(Settled::Done)
     }
 
     /// Returns true if what is being synced can be torn.
@@ -249,8 +283,14 @@ impl Simulation {
         }
         let members = self.members.len();
         let shadow = &mut self.members[member].shadow;
-        if !self.plan.only_consequences && shadow.recovered(recovered.node.raft(), members)? {
-            self.coverage.hit(Mark::BegunAnew);
+        if !self.plan.only_consequences {
+            shadow.recovered(recovered.node.raft(), members)?;
+        }
+        if recovered.received.adopted.is_some() {
+            self.coverage.hit(Mark::AdoptedAtStart);
+        }
+        if !recovered.received.discarded.is_empty() {
+            self.coverage.hit(Mark::DiscardedAtStart);
         }
         let view = recovered.node.store().view();
         let process = Process {
@@ -267,6 +307,7 @@ impl Simulation {
             durable: 0,
             told: 0,
             installed: Index::ZERO,
+            receiving: false,
         };
         self.started(member, process)
     }

@@ -1,5 +1,5 @@
-//! A database that arrives from the leader, which may be an etcd, and becomes our newest
-//! checkpoint.
+//! A database that arrives from the leader, which may be an etcd, and becomes a state beside our
+//! checkpoints. Whether it takes their place is for consensus to say (see [`ReceivedId`]).
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use quoin_vfs::{File, FileSystem};
 
 use super::import::{DbImport, ImportError};
-use crate::checkpoint::{Checkpoint, CheckpointError, ConfState, Loaded};
+use crate::checkpoint::{CheckpointError, ConfState, Loaded, ReceivedId};
 use crate::cluster::Cluster;
 
 /// The name under which bytes from another member arrive.
@@ -72,8 +72,12 @@ pub struct ReceivedDatabase {
 }
 
 impl ReceivedDatabase {
-    /// Begins to receive into the directory of checkpoints. Only one can arrive at a time.
+    /// Begins to receive into the directory of checkpoints. Only one can arrive at a time, and none
+    /// before it was decided about the one before: what is left of that one is removed.
     pub fn begin(fs: Arc<dyn FileSystem>, dir: &Path) -> Result<Self, ReceiveError> {
+        for left in ReceivedId::list(fs.as_ref(), dir)? {
+            left.discard(fs.as_ref(), dir);
+        }
         let path = dir.join(RECEIVED);
         let created = fs.create(&path);
         let file = created.map_err(|source| ReceiveError::Io { path: path.clone(), source })?;
@@ -88,8 +92,9 @@ impl ReceivedDatabase {
         Ok(())
     }
 
-    /// Reads all that arrived, and writes it as the newest checkpoint of the directory if it is
-    /// complete and what was announced. When this returns, the checkpoint is durable.
+    /// Reads all that arrived, and writes it beside the checkpoints of the directory if it is complete
+    /// and what was announced. When this returns, it is durable as the [`ReceivedId`] of the entry that
+    /// was announced, and must be adopted or discarded.
     pub fn finish(self, announced: &Announced) -> Result<Loaded, ReceiveError> {
         let Self { fs, dir, path, file, .. } = self;
         drop(file);
@@ -120,8 +125,8 @@ fn take(
         let cluster = Cluster::of_v2_json(v2_store).map_err(ReceiveError::Members)?;
         import.into_loaded_with_cluster(*term, cluster)
     };
-    let written = loaded.store.checkpoint(conf.clone()).write(fs, dir)?;
+    let written = loaded.store.checkpoint(conf.clone()).write_received(fs, dir)?;
     // This store reads the database, which is about to go.
     drop(loaded);
-    Ok(Checkpoint::load(fs, dir, written.id)?)
+    Ok(written.load(fs, dir)?)
 }

@@ -18,7 +18,7 @@ use super::{
     SnapFile,
 };
 use crate::checkpoint::tests::{check_same, full_store};
-use crate::{Checkpoint, ConfState, EntryData, Loaded, Member, ReceivedCheckpoint, Store};
+use crate::{Checkpoint, ConfState, EntryData, Loaded, Member, ReceivedId, Store};
 
 mod large;
 
@@ -109,11 +109,11 @@ fn an_empty_key_comes_back() {
     let checkpoint = store.checkpoint(ConfState::default());
     let import = DbImport::read(&file(&bytes_of(&checkpoint)), path()).unwrap();
     check_same(&import.into_loaded(1).store.view(), &store.view());
-    let mut receiver = ReceivedCheckpoint::begin(Arc::new(MemFs::new()), Path::new("")).unwrap();
-    for piece in checkpoint.stream() {
-        receiver.push(&piece.unwrap()).unwrap();
-    }
-    check_same(&receiver.finish().unwrap().store.view(), &store.view());
+    let (fs, id) = (MemFs::new(), checkpoint.id());
+    let whole = checkpoint.stream().map(Result::unwrap).collect::<Vec<_>>().concat();
+    fs.create(&id.path(Path::new(""))).unwrap().write_at(&whole, 0).unwrap();
+    let loaded = Checkpoint::load(&fs, Path::new(""), id).unwrap();
+    check_same(&loaded.store.view(), &store.view());
 }
 
 #[test]
@@ -329,12 +329,15 @@ fn receive(bytes: &[u8], announced: &Announced) -> Result<(MemFs, Loaded), Recei
 /// A message that announced another entry than the state behind it contained went to consensus,
 /// which asserts that they are the same, and so a peer could stop this member.
 #[test]
-fn a_database_from_another_member_becomes_a_checkpoint() {
+fn a_database_from_another_member_is_what_was_announced() {
     let mut store = full_store();
     let bytes = bytes_of(&store.checkpoint(conf()));
     let (index, term) = store.applied();
     let announced = Announced { index, term, conf: conf(), v2_store: Bytes::new() };
     let (fs, received) = receive(&bytes, &announced).unwrap();
+    let dir = Path::new("store");
+    assert!(Checkpoint::load_newest(&fs, dir).unwrap().is_none(), "it is none until it is adopted");
+    ReceivedId { index, term }.adopt(&fs, dir).unwrap();
     let newest = Checkpoint::load_newest(&fs, Path::new("store")).unwrap().unwrap();
     for loaded in [received, newest] {
         assert_eq!((loaded.index, loaded.term, loaded.conf), (index, term, conf()));

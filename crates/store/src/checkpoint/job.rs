@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 
 use quoin_vfs::FileSystem;
 
-use super::{Checkpoint, CheckpointError, WriteOptions, Written, files, rows};
+use super::{Checkpoint, CheckpointError, ReceivedId, WriteOptions, Written, files, rows};
 use crate::history::segment::{self, SegmentWriter};
 use crate::history::{
     Body, Cold, ColdBuilder, Files, HistoryView, Link, Moved, Packed, Place, Placing, Record,
@@ -30,11 +30,21 @@ const SHORT_SEGMENTS_MAX: usize = 8;
 /// Bytes of records that are read at once to be copied.
 const COPY_BYTES: usize = 1 << 20;
 
-/// Writes a checkpoint; see [`Checkpoint::write_paced`].
+/// What a state becomes when it is written.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Target {
+    /// The newest checkpoint.
+    Checkpoint,
+    /// Something that a start does not look at until the log names it.
+    Received(ReceivedId),
+}
+
+/// Writes a checkpoint; see [`Checkpoint::write_paced`] and [`Checkpoint::write_received`].
 pub(super) fn write(
     fs: &dyn FileSystem,
     dir: &Path,
     checkpoint: &Checkpoint,
+    target: Target,
     options: &WriteOptions,
     pace: &mut dyn FnMut(usize),
 ) -> Result<Written, CheckpointError> {
@@ -47,7 +57,11 @@ pub(super) fn write(
     let full = options.segment_bytes.clamp(1, u64::from(u32::MAX));
     let files = Files { listed: checkpoint.files.listed.clone(), next };
     let mut job = Job { fs, dir, checkpoint, full, pace, present, files, writer: None };
-    let unfinished = files::unfinished(dir, checkpoint.id());
+    let path = match target {
+        Target::Checkpoint => checkpoint.id().path(dir),
+        Target::Received(id) => id.path(dir),
+    };
+    let unfinished = files::unfinished(&path);
     let built = job.build(&unfinished);
     let Job { files, .. } = job;
     let (view, moved, index_bytes) = match built {
@@ -61,9 +75,15 @@ pub(super) fn write(
             return Err(error);
         }
     };
-    files::install(fs, dir, &unfinished, checkpoint.id())?;
-    let named: BTreeSet<u64> = files.listed.keys().copied().collect();
-    files::remove_old(fs, dir, checkpoint.id(), &named);
+    files::install(fs, dir, &unfinished, path)?;
+    match target {
+        Target::Checkpoint => {
+            let named: BTreeSet<u64> = files.listed.keys().copied().collect();
+            files::remove_old(fs, dir, checkpoint.id(), &named);
+        }
+        // What the member has is all it may start from, until the log says something else.
+        Target::Received(_) => {}
+    }
     Ok(Written {
         id: checkpoint.id(),
         index_bytes,

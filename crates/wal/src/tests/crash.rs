@@ -14,7 +14,7 @@ fn reopen(member: &mut Member, fs: &MemFs, what: &str) -> Option<Wal> {
         assert_eq!(member.synced, 0, "{what}: the log is gone");
         return None;
     }
-    let from = member.snapshots.last().expect("there is always one").clone();
+    let from = member.start(fs);
     let (wal, replay) = open(fs, Some(&from)).unwrap_or_else(|error| panic!("{what}: {error}"));
     assert_eq!(replay.metadata, METADATA, "{what}");
     assert!(member.restart(&from, &replay), "{what}: found {replay:?}");
@@ -147,7 +147,7 @@ fn recovery_itself_can_be_interrupted_anywhere() {
         for stop in 0.. {
             let again = crashed.crash(CrashMode::KeepAll);
             again.stop_after(stop);
-            let from = member.snapshots.last().expect("there is always one").clone();
+            let from = member.start(&again);
             let interrupted = open(&again, Some(&from));
             let after = again.crash(CrashMode::Subset { seed: stop });
             if interrupted.is_ok() {

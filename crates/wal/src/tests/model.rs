@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use quoin_raft::{Entry, HardState, Index, SnapshotMeta};
+use quoin_vfs::FileSystem;
 
 use super::{entry, snapshot, state};
 use crate::{Replay, Wal, WalError};
@@ -73,17 +74,14 @@ impl Log {
         self.entries.get(&index).map_or(0, |entry| entry.term.0)
     }
 
-    /// Returns what starting from a snapshot must give.
-    pub(super) fn view(&self, from: &SnapshotMeta) -> View {
+    /// Returns what starting from a snapshot must give, if the log names it.
+    pub(super) fn view(&self, from: &SnapshotMeta) -> Option<View> {
         let mut state = self.state;
         let known = self.has.contains(from) || from.index == Index(0);
         let known = known || self.term(from.index) == from.term.0;
-        let mut entries = Vec::new();
-        if known || state.commit >= from.index {
-            entries.extend(self.entries.range(from.index.next()..).map(|(_, e)| e.clone()));
-        }
         state.commit = state.commit.max(from.index);
-        View { state, entries }
+        let entries = self.entries.range(from.index.next()..).map(|(_, e)| e.clone());
+        known.then(|| View { state, entries: entries.collect() })
     }
 }
 
@@ -104,6 +102,8 @@ pub(super) struct Member {
     /// The states that are durable outside of the log, oldest first. The log may have to be
     /// read from any of them.
     pub(super) snapshots: Vec<SnapshotMeta>,
+    /// A leader's state that is durable, and counts once the log names it.
+    received: Option<SnapshotMeta>,
     term: u64,
 }
 
@@ -115,6 +115,7 @@ impl Member {
             log: Log::default(),
             synced: 0,
             snapshots: vec![SnapshotMeta::default()],
+            received: None,
             term: 1,
         }
     }
@@ -210,13 +211,15 @@ impl Member {
         let index = self.log.state.commit.0 + 1 + self.random.below(20);
         self.term += 1;
         let snapshot = snapshot(index, self.term);
-        self.snapshots = vec![snapshot.clone()];
+        self.received = Some(snapshot.clone());
         self.record(Appended::Snapshot(snapshot.clone()));
         let state = state(self.term, 0, index);
         self.record(Appended::State(state));
         wal.append_snapshot(&snapshot)?;
         wal.append(Some(&state), &[])?;
-        self.sync(wal)
+        self.sync(wal)?;
+        self.snapshots = self.received.take().into_iter().collect();
+        Ok(())
     }
 
     fn release(&mut self, wal: &mut Wal) -> Result<(), WalError> {
@@ -232,10 +235,20 @@ impl Member {
         self.snapshots[choice].clone()
     }
 
+    /// Returns the state that the member starts from after a crash: the one that it received, if the
+    /// log names it, or its own newest one.
+    pub(super) fn start(&mut self, fs: &dyn FileSystem) -> SnapshotMeta {
+        let named = crate::snapshots(fs, super::dir()).unwrap();
+        if let Some(received) = self.received.take().filter(|it| named.contains(it)) {
+            self.snapshots = vec![received];
+        }
+        self.snapshots.last().expect("there is always one").clone()
+    }
+
     /// Continues with a log that a crash has cut back to one of its possible states. Returns
     /// false if `found` is none of them.
     pub(super) fn restart(&mut self, from: &SnapshotMeta, found: &Replay) -> bool {
-        let found_view = View::from(found);
+        let found_view = Some(View::from(found));
         let mut log = Log::default();
         for (position, appended) in self.history.iter().enumerate() {
             if position >= self.synced && log.view(from) == found_view {
@@ -249,10 +262,6 @@ impl Member {
         }
         self.log = log;
         self.snapshots.retain(|snapshot| snapshot.index >= from.index);
-        if found.begins_anew {
-            self.record(Appended::Snapshot(from.clone()));
-            self.record(Appended::State(found.hard_state));
-        }
         self.synced = self.history.len();
         self.term += 1;
         true

@@ -258,23 +258,30 @@ fn an_installed_snapshot_replaces_a_log_that_disagrees_with_it() {
     assert_eq!(open(&fs, Some(&snapshot(6, 4))).unwrap().1.entries, [entry(7, 7, 10)]);
 }
 
-/// The state that a leader sent is durable, and the crash comes before the log knows of it.
+/// A state of a host that was no member lay beside the log, which did not know it: consensus had
+/// refused it. At the next start the log began anew after it, and the member's own data were gone.
 #[test]
-fn a_snapshot_ahead_of_the_log_is_taken_over() {
+fn a_snapshot_that_the_log_does_not_name_is_refused() {
     let fs = new_fs();
     let mut wal = create(&fs);
     wal.append(Some(&state(1, 3, 2)), &[entry(1, 1, 10), entry(2, 1, 10), entry(3, 1, 9)]).unwrap();
     wal.sync().unwrap();
-    drop(wal);
-    let ahead = snapshot(50, 3);
-    for begins_anew in [true, false] {
-        let (wal, replay) = open(&fs, Some(&ahead)).unwrap();
-        assert_eq!((replay.begins_anew, replay.entries.len()), (begins_anew, 0));
-        assert_eq!((replay.hard_state, wal.last_index()), (state(1, 3, 50), Index(50)));
+    for foreign in [snapshot(50, 3), snapshot(50, 1), snapshot(4, 1)] {
+        drop(wal);
+        let error = open(&fs, Some(&foreign)).unwrap_err();
+        assert!(matches!(error, WalError::SnapshotMissing { .. }), "{error}");
+        wal = open(&fs, None).unwrap().0;
     }
-    // Where the log has committed something, it must agree.
-    let error = open(&fs, Some(&snapshot(50, 4))).unwrap_err();
-    assert!(matches!(error, WalError::SnapshotMismatch { .. }), "{error}");
+    // A record without a hard state that commits it is half of an installation.
+    wal.append_snapshot(&snapshot(50, 3)).unwrap();
+    wal.sync().unwrap();
+    assert_eq!(crate::snapshots(&fs, dir()).unwrap().len(), 1);
+    wal.append(Some(&state(3, 0, 50)), &[]).unwrap();
+    wal.sync().unwrap();
+    drop(wal);
+    assert_eq!(crate::snapshots(&fs, dir()).unwrap().last(), Some(&snapshot(50, 3)));
+    let (wal, replay) = open(&fs, Some(&snapshot(50, 3))).unwrap();
+    assert_eq!((replay.entries, wal.last_index()), (vec![], Index(50)));
 }
 
 #[test]

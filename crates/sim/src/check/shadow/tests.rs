@@ -114,22 +114,21 @@ fn replaced_entries_must_not_come_back() {
 #[test]
 fn an_installed_snapshot_replaces_the_log() {
     let mut synced = shadow(&[install(20, 3), work(21..=22, 3, 20)]);
-    synced.storing(id(20, 3));
     synced.synced();
     assert_eq!(synced.durable().last(), id(22, 3));
     assert!(synced.durable().holds(id(4, 2)), "a snapshot holds what it replaces");
     let raft = recovered(id(20, 3), &[3, 3], state(3, 20));
-    assert_eq!(synced.recovered(&raft, MEMBERS), Ok(false));
+    assert_eq!(synced.recovered(&raft, MEMBERS), Ok(()));
 }
 
+/// The state of a host that was no member was on disk, and a start began with it.
 #[test]
-fn a_snapshot_without_its_record_lets_the_log_begin_anew() {
-    let mut stored = shadow(&[]);
-    stored.storing(id(20, 3));
-    let raft = recovered(id(20, 3), &[], state(2, 20));
-    assert_eq!(stored.recovered(&raft, MEMBERS), Ok(true));
-    assert_eq!(stored.durable().last(), id(20, 3));
+fn a_state_without_its_record_changes_nothing() {
     check(&[], id(20, 3), &[], state(2, 20), false);
+    let half = LogWork { hard_state: None, ..install(20, 3) };
+    check(&[half], id(20, 3), &[], state(2, 20), false);
+    check(&[install(20, 3)], id(20, 3), &[], state(3, 20), true);
+    check(&[install(20, 3)], id(0, 0), &[1, 1, 1, 2, 2, 2], state(2, 4), true);
 }
 
 #[test]

@@ -89,7 +89,7 @@ fn a_member_of_a_new_cluster_with_the_old_keys() {
         quoin_store::member_id(&["http://h:1".to_owned()], "etcd-cluster", None)
     );
     assert_eq!((replay.hard_state.commit, replay.hard_state.term), (Index(2), Term(1)));
-    assert!(!replay.begins_anew && replay.repaired.is_none());
+    assert!(replay.repaired.is_none());
     assert_eq!(replay.snapshots.last().map(|meta| meta.index), Some(Index(2)));
 }
 
