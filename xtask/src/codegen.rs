@@ -8,11 +8,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every file of the schema, relative to the proto directory.
-const PROTOS: [&str; 12] = [
+const PROTOS: [&str; 13] = [
     "authpb/auth.proto",
     "etcdserverpb/etcdserver.proto",
     "etcdserverpb/raft_internal.proto",
     "etcdserverpb/rpc.proto",
+    "grpc/health/v1/health.proto",
     "leasepb/lease.proto",
     "membershippb/membership.proto",
     "mvccpb/kv.proto",

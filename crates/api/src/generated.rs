@@ -14,6 +14,10 @@ pub mod authpb;
 /// The v3 API, the payload of log entries, the v2 request, the metadata of a WAL.
 #[rustfmt::skip]
 pub mod etcdserverpb;
+/// The health service of gRPC.
+#[path = "generated/grpc.health.v1.rs"]
+#[rustfmt::skip]
+pub mod healthpb;
 /// Stored leases, and the questions members ask the leader about them.
 #[rustfmt::skip]
 pub mod leasepb;

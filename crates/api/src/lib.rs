@@ -11,6 +11,6 @@ mod generated;
 pub mod error;
 
 pub use generated::{
-    authpb, etcdserverpb, leasepb, membershippb, mvccpb, raftpb, snappb, v3electionpb, v3lockpb,
-    walpb,
+    authpb, etcdserverpb, healthpb, leasepb, membershippb, mvccpb, raftpb, snappb, v3electionpb,
+    v3lockpb, walpb,
 };

@@ -449,8 +449,9 @@ async fn publish_and_serve(
         log::info!("serving client traffic insecurely; this is strongly discouraged!",
             "traffic" => "grpc+http", "address" => url.host_port());
     }
-    let front = Front::new(services, exporter, v2, &config);
-    let network = Network::start(listeners, &front, network_threads())?;
+    let (stop, stopped) = watch::channel(false);
+    let front = Front::new(services, exporter, v2, &config, stopped);
+    let network = Network::start(listeners, &front, network_threads(), stop)?;
     log::write(&config.serving_record(member.id));
     Ok(network)
 }

@@ -7,6 +7,8 @@ pub(crate) mod admission;
 pub(crate) mod call;
 mod cluster;
 pub(crate) mod counted;
+pub(crate) mod encoding;
+pub(crate) mod health;
 mod kv;
 pub(crate) mod large;
 mod lease;

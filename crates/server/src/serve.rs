@@ -26,14 +26,14 @@ use quoin_api::etcdserverpb::cluster_server::ClusterServer;
 use quoin_api::etcdserverpb::kv_server::KvServer;
 use quoin_api::etcdserverpb::lease_server::LeaseServer;
 use quoin_api::etcdserverpb::maintenance_server::MaintenanceServer;
+use quoin_api::healthpb::health_server::HealthServer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tonic::Status;
 use tonic::body::Body;
-use tonic_health::pb::health_server::HealthServer;
-use tonic_health::server::{HealthReporter, HealthService};
 
 use crate::config::Config;
+use crate::grpc::health::Health;
 use crate::grpc::{Services, admission, call, counted, watch as watching};
 use crate::http as endpoints;
 use crate::lane::Lane;
@@ -57,7 +57,7 @@ pub(crate) struct Front {
     cluster: ClusterServer<Services>,
     lease: LeaseServer<Services>,
     maintenance: MaintenanceServer<Services>,
-    health: HealthServer<HealthService>,
+    health: HealthServer<Health>,
     watch: Arc<watching::Shard>,
     exporter: Arc<Exporter>,
     v2: Arc<V2>,
@@ -92,10 +92,9 @@ impl Front {
         exporter: Exporter,
         v2: Arc<V2>,
         config: &Config,
+        stopped: watch::Receiver<bool>,
     ) -> Self {
         let bytes = services.member.limits.request_bytes + MESSAGE_OVERHEAD_BYTES;
-        let reporter = HealthReporter::new();
-        let health = HealthServer::new(HealthService::from_health_reporter(reporter));
         Self {
             watch: Arc::new(watching::Shard::new(&services.member, config)),
             exporter: Arc::new(exporter),
@@ -106,7 +105,7 @@ impl Front {
             cluster: ClusterServer::new(services.clone()).max_decoding_message_size(bytes),
             lease: LeaseServer::new(services.clone()).max_decoding_message_size(bytes),
             maintenance: MaintenanceServer::new(services).max_decoding_message_size(bytes),
-            health,
+            health: HealthServer::new(Health::new(stopped)).max_decoding_message_size(bytes),
             message_bytes: bytes,
             streams_max: config.max_concurrent_streams,
             keep_alive: KeepAlive::new(config),
@@ -177,13 +176,14 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// Serves `front` on the listeners with this many threads.
+    /// Serves `front` on the listeners with this many threads, until `stop` is told that it is true.
     pub(crate) fn start(
         listeners: Vec<std::net::TcpListener>,
         front: &Front,
         threads: usize,
+        stop: watch::Sender<bool>,
     ) -> io::Result<Self> {
-        let (stop, stopped) = watch::channel(false);
+        let stopped = stop.subscribe();
         let mut queues = Vec::new();
         let mut handles = Vec::new();
         for number in 0..threads.max(1) {

@@ -24,13 +24,14 @@ use tonic::Status;
 use tonic::body::Body;
 use tower_service::Service;
 
+use super::encoding::{self, Encoding, Inflated};
 use super::{counted, large};
 use crate::metrics::{Call, Received};
 
 /// The flag and the length before each message.
 pub(super) const PREFIX_BYTES: usize = 5;
 /// The highest flag: the message is compressed.
-const COMPRESSED: u8 = 1;
+pub(super) const COMPRESSED: u8 = 1;
 
 /// Returns true for requests that are gRPC: others get an answer of plain HTTP.
 pub(crate) fn is_grpc<B>(request: &Request<B>) -> bool {
@@ -53,14 +54,14 @@ pub(crate) fn unknown_service(path: &str) -> Response<Body> {
 /// counted.
 pub(crate) async fn call<S, B>(
     mut service: S,
-    request: Request<B>,
+    mut request: Request<B>,
     (limit, rpc): (usize, Option<Call>),
 ) -> Result<Response<Body>, Infallible>
 where
-    S: Service<Request<Messages<B>>, Response = Response<Body>, Error = Infallible>,
+    S: Service<Request<Inflated<Messages<B>>>, Response = Response<Body>, Error = Infallible>,
 {
-    let deadline = match check(&request) {
-        Ok(deadline) => deadline,
+    let Terms { deadline, encoding } = match check(&request) {
+        Ok(terms) => terms,
         Err((code, status)) => {
             let mut response = status.into_http();
             *response.status_mut() = code;
@@ -69,7 +70,12 @@ where
     };
     let path = request.uri().clone();
     let received = rpc.as_ref().map(Call::received);
-    let messages = |body| Messages::new(body, limit).counted_by(received);
+    // What the service sees is not compressed.
+    request.headers_mut().remove(encoding::ENCODING);
+    let messages = |body| {
+        let messages = Messages::new(body, limit).encoded(encoding).counted_by(received.clone());
+        Inflated::new(messages, encoding, limit, received)
+    };
     let answered = service.call(request.map(messages));
     let response = match deadline {
         Some(deadline) => within(deadline, answered).await,
@@ -77,7 +83,8 @@ where
     };
     let is_unknown = is_unknown_method(&response);
     let response = if is_unknown { unknown_method(path.path()) } else { response };
-    Ok(large::pace(counted::count(rpc, response)))
+    let counted = counted::count(rpc, response);
+    Ok(large::pace(encoding::deflate(encoding, counted)))
 }
 
 /// Waits for an answer until the deadline. Whoever waits inside is dropped then; a proposal that
@@ -92,17 +99,27 @@ async fn within(
     }
 }
 
-/// Returns the time that a call may take, or its refusal, with the HTTP status of that.
-pub(super) fn check<B>(request: &Request<B>) -> Result<Option<Duration>, (StatusCode, Status)> {
+/// What the head of a request says of its call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    /// The time that the call may take.
+    pub(super) deadline: Option<Duration>,
+    pub(super) encoding: Encoding,
+}
+
+/// Returns the terms of a call, or its refusal, with the HTTP status of that.
+pub(super) fn check<B>(request: &Request<B>) -> Result<Terms, (StatusCode, Status)> {
     if request.method() != Method::POST {
         let method = request.method().as_str();
         let text = format!("Received a HEADERS frame with :method {method:?} which should be POST");
         return Err((StatusCode::METHOD_NOT_ALLOWED, Status::internal(text)));
     }
-    deadline(request.headers()).map_err(|reason| {
+    let deadline = deadline(request.headers()).map_err(|reason| {
         let text = format!("malformed grpc-timeout: transport: {reason}");
         (StatusCode::BAD_REQUEST, Status::internal(text))
-    })
+    })?;
+    let encoding = Encoding::of(request.headers()).map_err(|status| (StatusCode::OK, status))?;
+    Ok(Terms { deadline, encoding })
 }
 
 /// Returns the time that the client gives a call: up to eight digits and a unit.
@@ -149,6 +166,7 @@ pub(super) fn unknown_method(path: &str) -> Response<Body> {
 pub(crate) struct Messages<B> {
     body: B,
     limit: usize,
+    encoding: Encoding,
     /// What has arrived and is not handed on.
     held: VecDeque<Bytes>,
     /// How much of `held`, in chunks, belongs to complete messages.
@@ -167,6 +185,7 @@ impl<B> Messages<B> {
         Self {
             body,
             limit,
+            encoding: Encoding::Identity,
             held: VecDeque::new(),
             complete: 0,
             prefix: [0; PREFIX_BYTES],
@@ -177,7 +196,12 @@ impl<B> Messages<B> {
         }
     }
 
-    /// The same, with its messages counted.
+    /// The same, with messages that may be compressed in this way. They are handed on as they are.
+    pub(super) fn encoded(self, encoding: Encoding) -> Self {
+        Self { encoding, ..self }
+    }
+
+    /// The same, with its messages counted, except those that are compressed.
     pub(super) fn counted_by(self, received: Option<Received>) -> Self {
         Self { received, ..self }
     }
@@ -213,7 +237,9 @@ impl<B> Messages<B> {
                 }
                 self.prefix_bytes = 0;
                 self.missing = self.announced()?;
-                if let Some(received) = &self.received {
+                if let Some(received) = &self.received
+                    && self.prefix[0] != COMPRESSED
+                {
                     received.message(self.missing);
                 }
             }
@@ -229,6 +255,10 @@ impl<B> Messages<B> {
         let [flag, length @ ..] = self.prefix;
         if flag > COMPRESSED {
             let text = format!("grpc: received unexpected payload format {flag}");
+            return Err(Status::internal(text));
+        }
+        if flag == COMPRESSED && self.encoding == Encoding::Identity {
+            let text = "grpc: compressed flag set with identity or empty encoding";
             return Err(Status::internal(text));
         }
         let length = u32::from_be_bytes(length);

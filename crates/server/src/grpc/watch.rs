@@ -24,7 +24,8 @@ use tonic::Status;
 use tonic::body::Body;
 
 use super::admission::requires_leader;
-use super::{call, counted};
+use super::call::{self, Terms};
+use super::{counted, encoding};
 use crate::metrics::{Call, Received};
 
 mod requests;
@@ -62,8 +63,8 @@ where
     B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let deadline = match call::check(&request) {
-        Ok(deadline) => deadline,
+    let Terms { deadline, encoding } = match call::check(&request) {
+        Ok(terms) => terms,
         Err((code, status)) => {
             let mut response = status.into_http();
             *response.status_mut() = code;
@@ -81,7 +82,7 @@ where
     let period = shard.progress_period();
     let body = Watching {
         id,
-        requests: Some(Requests::new(request.into_body(), limit, received)),
+        requests: Some(Requests::new(request.into_body(), limit, encoding, received)),
         deadline: deadline.map(|deadline| Box::pin(tokio::time::sleep(deadline))),
         period,
         progress_due: Box::pin(tokio::time::sleep(period)),
@@ -90,7 +91,7 @@ where
     };
     let mut response = Response::new(Body::new(body));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    response
+    encoding::deflate(encoding, response)
 }
 
 /// One stream: requests in, responses out.

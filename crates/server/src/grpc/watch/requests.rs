@@ -11,11 +11,12 @@ use quoin_api::etcdserverpb::WatchRequest;
 use tonic::Status;
 
 use crate::grpc::call::{Messages, PREFIX_BYTES};
+use crate::grpc::encoding::{Encoding, Inflated};
 use crate::metrics::Received;
 
 /// Reads one request after the other.
 pub(super) struct Requests<B> {
-    messages: Messages<B>,
+    messages: Inflated<Messages<B>>,
     /// The present message, as far as it was handed over.
     held: BytesMut,
 }
@@ -25,8 +26,14 @@ where
     B: HttpBody<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    pub(super) fn new(body: B, limit: usize, received: Option<Received>) -> Self {
-        let messages = Messages::new(body, limit).counted_by(received);
+    pub(super) fn new(
+        body: B,
+        limit: usize,
+        encoding: Encoding,
+        received: Option<Received>,
+    ) -> Self {
+        let messages = Messages::new(body, limit).encoded(encoding).counted_by(received.clone());
+        let messages = Inflated::new(messages, encoding, limit, received);
         Self { messages, held: BytesMut::new() }
     }
 
@@ -54,17 +61,13 @@ where
     /// Decodes the first message, if it is here as a whole.
     fn next(&mut self) -> Option<Result<WatchRequest, Status>> {
         let prefix = self.held.first_chunk::<PREFIX_BYTES>()?;
-        let [flag, length @ ..] = *prefix;
+        let [_, length @ ..] = *prefix;
         let length = usize::try_from(u32::from_be_bytes(length)).ok()?;
         if self.held.len() - PREFIX_BYTES < length {
             return None;
         }
         self.held.advance(PREFIX_BYTES);
         let message = self.held.split_to(length);
-        if flag != 0 {
-            let text = "grpc: compressed flag set with identity or empty encoding";
-            return Some(Err(Status::internal(text)));
-        }
         Some(WatchRequest::decode(message).map_err(|error| {
             Status::internal(format!("grpc: error unmarshalling request: {error}"))
         }))

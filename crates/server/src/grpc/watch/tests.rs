@@ -12,6 +12,7 @@ use quoin_api::etcdserverpb::{WatchCancelRequest, WatchRequest};
 use tonic::{Code, Status};
 
 use super::requests::Requests;
+use crate::grpc::encoding::Encoding;
 
 const LIMIT: usize = 100;
 
@@ -32,7 +33,7 @@ fn framed(flag: u8, message: &[u8]) -> Bytes {
 fn read(pieces: Vec<Bytes>) -> (Vec<WatchRequest>, Result<(), Status>) {
     let frames = pieces.into_iter().map(|piece| Ok::<_, Status>(Frame::data(piece)));
     let mut body = pin!(StreamBody::new(tokio_stream::iter(frames)));
-    let mut requests = Requests::new(body.as_mut(), LIMIT, None);
+    let mut requests = Requests::new(body.as_mut(), LIMIT, Encoding::Identity, None);
     let mut read = Vec::new();
     loop {
         match requests.poll(&mut Context::from_waker(Waker::noop())) {
