@@ -1,15 +1,18 @@
-//! The plain endpoints of the client port: `/version`, `/health` and `/metrics`. The listeners of
-//! metrics have the last two.
+//! The plain endpoints of the client port: `/version`, `/health`, `/livez`, `/readyz`, `/metrics` and
+//! `/debug/vars`. The listeners of metrics have neither the first nor the last.
 //!
 //! Not here: gRPC, `/v2/...` (`v2`), the peers' endpoints, the JSON gateway.
+
+pub(crate) mod checks;
+mod vars;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, ORIGIN};
+use http::header::{ALLOW, CONTENT_TYPE, HOST, HeaderValue, ORIGIN};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
-use quoin_api::etcdserverpb::{AlarmType, RangeRequest};
+use quoin_api::etcdserverpb::AlarmType;
 use quoin_store::ClusterVersion;
 use serde::Serialize;
 use tonic::body::Body;
@@ -64,17 +67,29 @@ where
     B::Error: std::fmt::Display,
 {
     let config = Arc::clone(&exporter.config);
+    let host = host(&request);
+    if !config.host_whitelist.admits(host) {
+        return refuse_host(host).map(Body::new);
+    }
     let origin = request.headers().get(ORIGIN).cloned();
     let Some(path) = v2::decode_path(request.uri().path()) else { return v2::bad_request() };
     let mut response = if request.method() == Method::OPTIONS {
         v2::options()
     } else if let Some(location) = v2::clean_location(&path, request.uri().query()) {
-        v2::redirect(request.method(), &location)
+        // The status of etcd 3.4, which the v2 API is held against, and of 3.7.
+        let is_v2 = path.starts_with(b"/v2/");
+        let status =
+            if is_v2 { StatusCode::MOVED_PERMANENTLY } else { StatusCode::TEMPORARY_REDIRECT };
+        v2::redirect(status, request.method(), &location)
     } else {
         match path.as_slice() {
             b"/version" => version(&exporter.member, request.method()).map(Body::new),
+            b"/debug/vars" => vars::handle(&exporter.member, request.method()).map(Body::new),
             b"/health" | b"/metrics" => handle_metrics(exporter, request).await.map(Body::new),
-            _ => v2.handle(&path, request).await,
+            _ => match checks::handle(&exporter.member, &request).await {
+                Some(answer) => answer.map(Body::new),
+                None => v2.handle(&path, request).await,
+            },
         }
     };
     v2::allow_origins(&config, origin.as_ref(), response.headers_mut());
@@ -92,8 +107,33 @@ pub(crate) async fn handle_metrics<B>(
             health(&exporter.member, request.method(), &query).await
         }
         "/metrics" => metrics(exporter).await,
-        _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
+        _ => {
+            let answer = checks::handle(&exporter.member, &request).await;
+            answer.unwrap_or_else(|| failure(StatusCode::NOT_FOUND, "404 page not found\n"))
+        }
     }
+}
+
+/// Returns the name that the client used for this member, without its port.
+fn host<B>(request: &Request<B>) -> &str {
+    // A request of HTTP/2 has it in its target.
+    let authority = request.uri().authority().map(|authority| authority.as_str());
+    let header = || request.headers().get(HOST).and_then(|host| host.to_str().ok());
+    let whole = authority.or_else(header).unwrap_or_default();
+    let Some((host, _)) = whole.rsplit_once(':') else { return whole };
+    if let Some(address) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        return address;
+    }
+    if host.contains([':', '[', ']']) { whole } else { host }
+}
+
+/// Refuses a request for another host: a page of a foreign site that has its name resolved to this
+/// member's address must not read from it.
+fn refuse_host(host: &str) -> Response<Full<Bytes>> {
+    let host = host.to_owned();
+    let body = format!("etcd: the Host {host:?} of this request is not in --host-whitelist\n");
+    log::warn!("rejecting HTTP request to prevent DNS rebinding attacks", "host" => host);
+    failure(StatusCode::MISDIRECTED_REQUEST, &body)
 }
 
 /// Any method gets the page, as in etcd.
@@ -105,7 +145,7 @@ async fn metrics(exporter: Arc<Exporter>) -> Response<Full<Bytes>> {
             response.headers_mut().insert(CONTENT_TYPE, form);
             response
         }
-        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
+        Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
     }
 }
 
@@ -124,12 +164,8 @@ async fn health(member: &Member, method: &Method, query: &str) -> Response<Full<
         log::warn!("/health error", "status-code" => 405);
         return method_not_allowed();
     }
-    let parameters = |name: &str| -> Vec<String> {
-        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-        pairs.filter(|(key, _)| *key == name).map(|(_, value)| value.to_owned()).collect()
-    };
-    let serializable = parameters("serializable").first().is_some_and(|value| value == "true");
-    let reason = unhealthy(member, &parameters("exclude"), serializable).await;
+    let serializable = parameters(query, "serializable").first().is_some_and(|it| it == "true");
+    let reason = unhealthy(member, &parameters(query, "exclude"), serializable).await;
     let health = if reason.is_empty() { "true" } else { "false" }.to_owned();
     let body = serde_json::to_string(&Health { health, reason: reason.clone() })
         .expect("two strings have a JSON form");
@@ -140,7 +176,13 @@ async fn health(member: &Member, method: &Method, query: &str) -> Response<Full<
     }
     member.metrics.http.unhealthy.add(1);
     log::warn!("/health error", "output" => body.clone(), "status-code" => 503);
-    text(StatusCode::SERVICE_UNAVAILABLE, &format!("{body}\n"))
+    failure(StatusCode::SERVICE_UNAVAILABLE, &format!("{body}\n"))
+}
+
+/// Returns the values that a query gives a name.
+fn parameters(query: &str, name: &str) -> Vec<String> {
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.filter(|(key, _)| *key == name).map(|(_, value)| value.to_owned()).collect()
 }
 
 /// Returns why this member is not healthy, or nothing.
@@ -156,8 +198,7 @@ async fn unhealthy(member: &Member, excluded: &[String], serializable: bool) -> 
         }
     }
     if serializable {
-        let range = RangeRequest { key: Bytes::from_static(b"\0"), limit: 1, ..Default::default() };
-        let read = member.view().range(&range);
+        let read = checks::own_read(member);
         return read.err().map(|error| format!("RANGE ERROR:{error}")).unwrap_or_default();
     }
     if member.leader() == 0 {
@@ -182,8 +223,15 @@ fn text(status: StatusCode, body: &str) -> Response<Full<Bytes>> {
     response
 }
 
+/// Answers with an error, which browsers must not take for a page.
+fn failure(status: StatusCode, body: &str) -> Response<Full<Bytes>> {
+    let mut response = text(status, body);
+    response.headers_mut().insert(checks::OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
 fn method_not_allowed() -> Response<Full<Bytes>> {
-    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n");
+    let mut response = failure(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n");
     response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
     response
 }

@@ -28,6 +28,7 @@ mod text;
 mod value;
 
 use std::array;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -44,6 +45,7 @@ pub(crate) use rpc::{Call, Received, Rpcs};
 pub(crate) use value::{Counter, Gauge, Histogram, Present};
 
 use crate::grpc::watch::Shard;
+use crate::http::checks::{Check, Question};
 
 /// Kinds of requests that an entry can carry.
 const KINDS: usize = RequestKind::ALL.len();
@@ -135,6 +137,30 @@ pub(crate) struct HttpMetrics {
     pub(crate) unhealthy: Counter,
     pub(crate) pages: Counter,
     pub(crate) pages_now: Gauge,
+    checks: Mutex<BTreeMap<(&'static str, &'static str), Checked>>,
+}
+
+/// How often a check of the health went well or not, and how it went last.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Checked {
+    pub(crate) succeeded: u64,
+    pub(crate) failed: u64,
+    pub(crate) is_well: bool,
+}
+
+impl HttpMetrics {
+    /// Counts a check that a question is made of.
+    pub(crate) fn checked(&self, question: Question, check: Check, is_well: bool) {
+        let mut checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
+        let checked = checks.entry((question.name(), check.name())).or_default();
+        *if is_well { &mut checked.succeeded } else { &mut checked.failed } += 1;
+        checked.is_well = is_well;
+    }
+
+    /// Returns the checks that were made, by the names of their question and their own.
+    pub(crate) fn checks(&self) -> BTreeMap<(&'static str, &'static str), Checked> {
+        self.checks.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl Metrics {

@@ -299,7 +299,7 @@ pub(crate) fn allow_origins(
     const ORIGINS: HeaderName = HeaderName::from_static("access-control-allow-origin");
     const HEADERS: HeaderName = HeaderName::from_static("access-control-allow-headers");
     let allowed = match origin {
-        _ if config.cors.0.contains("*") => HeaderValue::from_static("*"),
+        _ if config.cors.admits_all() => HeaderValue::from_static("*"),
         Some(origin) if origin.to_str().is_ok_and(|it| config.cors.0.contains(it)) => {
             origin.clone()
         }

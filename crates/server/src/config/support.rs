@@ -12,7 +12,7 @@ use super::url::Url;
 use super::validate::JOURNAL;
 
 /// Settings that stop the program when they differ from their defaults.
-const REFUSED: [&str; 29] = [
+const REFUSED: [&str; 28] = [
     "auto-tls",
     "cert-file",
     "client-cert-allowed-hostname",
@@ -28,7 +28,6 @@ const REFUSED: [&str; 29] = [
     "enable-distributed-tracing",
     "enable-log-rotation",
     "force-new-cluster",
-    "host-whitelist",
     "key-file",
     "listen-client-http-urls",
     "peer-auto-tls",

@@ -305,6 +305,11 @@ impl Hosts {
     pub fn any() -> Self {
         Self(BTreeSet::from(["*".to_owned()]))
     }
+
+    /// Returns whether requests to a host of this name are answered. No names at all admit every host.
+    pub fn admits(&self, host: &str) -> bool {
+        self.0.is_empty() || self.0.contains("*") || self.0.contains(host)
+    }
 }
 
 impl Setting for Hosts {
@@ -335,6 +340,11 @@ impl Origins {
     /// Returns the value that admits every origin.
     pub fn any() -> Self {
         Self(BTreeSet::from(["*".to_owned()]))
+    }
+
+    /// Returns whether every origin is admitted, which is also so if none is named.
+    pub fn admits_all(&self) -> bool {
+        self.0.is_empty() || self.0.contains("*")
     }
 }
 

@@ -100,14 +100,15 @@ pub(crate) fn options() -> Response<Body> {
 }
 
 /// Sends the client to another path.
-pub(crate) fn redirect(method: &Method, location: &str) -> Response<Body> {
+pub(crate) fn redirect(status: StatusCode, method: &Method, location: &str) -> Response<Body> {
     let mut response = match *method {
         Method::GET => {
             let link = escape_html(location);
-            let page = format!("<a href=\"{link}\">Moved Permanently</a>.\n\n");
-            plain(StatusCode::MOVED_PERMANENTLY, page.into_bytes())
+            let reason = status.canonical_reason().unwrap_or_default();
+            let page = format!("<a href=\"{link}\">{reason}</a>.\n\n");
+            plain(status, page.into_bytes())
         }
-        _ => plain(StatusCode::MOVED_PERMANENTLY, Vec::new()),
+        _ => plain(status, Vec::new()),
     };
     if matches!(*method, Method::GET | Method::HEAD) {
         let html = HeaderValue::from_static("text/html; charset=utf-8");

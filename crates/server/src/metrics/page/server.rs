@@ -163,6 +163,25 @@ impl Exporter {
         page.counter("etcd_server_health_success", http.healthy.load(), help);
         let help = "Questions for the health of this member that it answered otherwise.";
         page.counter("etcd_server_health_failures", http.unhealthy.load(), help);
+        let checks = http.checks();
+        // A gauge that was never set would read as a check that failed.
+        if !checks.is_empty() {
+            let help = "Whether each check of the health went well when it was last made.";
+            let mut family = page.family(Kind::Gauge, "etcd_server_healthcheck", help);
+            for ((question, name), checked) in &checks {
+                family.sample(&[("name", *name), ("type", *question)], flag(checked.is_well));
+            }
+            let help = "Checks of the health, by how they went.";
+            let mut family = page.family(Kind::Counter, "etcd_server_healthchecks_total", help);
+            for ((question, name), checked) in &checks {
+                for (status, count) in [("error", checked.failed), ("success", checked.succeeded)] {
+                    let labels = [("name", *name), ("status", status), ("type", *question)];
+                    if count > 0 {
+                        family.sample(&labels, count as f64);
+                    }
+                }
+            }
+        }
         let help = "Pages like this one that are being written.";
         let now = http.pages_now.load() as f64;
         page.gauge("promhttp_metric_handler_requests_in_flight", now, help);
