@@ -55,7 +55,7 @@ impl Connection {
         match &endpoint.address {
             Address::Tcp(address) => {
                 let failed = |error| dial_error("tcp", address, &error);
-                let stream = TcpStream::connect(address).await.map_err(failed)?;
+                let stream = connect(address).await?;
                 stream.set_nodelay(true).map_err(failed)?;
                 let remote = stream.peer_addr().map_err(failed)?;
                 let local = stream.local_addr().map_err(failed)?;
@@ -74,6 +74,28 @@ impl Connection {
     pub(crate) fn is_open(&self) -> bool {
         !self.sender.is_closed()
     }
+}
+
+/// Connects to the first address of a name that takes the connection.
+async fn connect(address: &str) -> Result<TcpStream, String> {
+    // Without a host, this one is meant.
+    let is_here = address.starts_with(':');
+    let name = if is_here { format!("localhost{address}") } else { address.to_owned() };
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let unknown = || format!("Error while dialing: dial tcp: lookup {host}: no such host");
+    let found = tokio::net::lookup_host(&name).await.map_err(|_| unknown())?;
+    let mut failed = None;
+    for found in found {
+        match TcpStream::connect(found).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => {
+                let shown = if is_here { address.to_owned() } else { found.to_string() };
+                // The first one says most, as in Go.
+                failed.get_or_insert_with(|| dial_error("tcp", &shown, &error));
+            }
+        }
+    }
+    Err(failed.unwrap_or_else(unknown))
 }
 
 /// Words a failed dial as gRPC for Go does, because people and tests look for it.
