@@ -28,6 +28,7 @@ mod tests;
 mod url;
 mod validate;
 mod value;
+mod yaml;
 
 pub use cluster::{AutoCompaction, InitialCluster, default_host, resolve_host};
 pub use gates::{Feature, FeatureGates};
@@ -38,7 +39,8 @@ pub use url::{Scheme, Url};
 pub(crate) use validate::texts;
 pub use value::{ClusterState, Hosts, Origins};
 
-use std::io::{self, Write as _};
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -121,7 +123,7 @@ impl Config {
     pub fn parse(
         args: &[String],
         env: &[(String, String)],
-        read_file: impl Fn(&Path) -> io::Result<String>,
+        read_file: impl Fn(&Path) -> io::Result<Vec<u8>>,
     ) -> Result<Parsed, Box<Exit>> {
         let mut draft = Draft::new();
         let stray = draft.scan(args.get(1..).unwrap_or_default()).map_err(|stop| match stop {
@@ -144,10 +146,12 @@ impl Config {
         if path.is_empty() {
             return from_flags(draft, args, env, notes);
         }
-        let read = read_file(Path::new(&path))
-            .map_err(|error| FileError::Logged(format!("open {path}: {}", go_io_error(&error))));
+        let read = read_file(Path::new(&path)).map_err(|error| {
+            let failed = if error.kind() == io::ErrorKind::IsADirectory { "read" } else { "open" };
+            FileError::Logged(format!("{failed} {path}: {}", go_io_error(&error)))
+        });
         let mut config = Self::default();
-        let loaded = read.and_then(|text| file::load(&mut config, &text));
+        let loaded = read.and_then(|bytes| file::load(&mut config, &bytes));
         let keys = match loaded {
             Ok((unknown, keys)) => {
                 notes.early.extend(unknown);
@@ -276,6 +280,19 @@ fn raise_peer_timeouts(config: &mut Config, notes: &mut Vec<Record>) {
     }
 }
 
+/// The largest configuration file that is read. etcd's own sample has 4 KiB.
+const MAX_FILE_BYTES: u64 = 16 << 20;
+
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    // One byte more tells a file that is too large from one that just fits.
+    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(io::Error::other(format!("file is larger than {MAX_FILE_BYTES} bytes")));
+    }
+    Ok(bytes)
+}
+
 /// Reads the configuration of this process, starts logging, and fills in what follows from the
 /// machine. Call it before the first thread.
 ///
@@ -287,8 +304,8 @@ pub fn load() -> Result<Config, ExitCode> {
     let args: Vec<String> = std::env::args_os().map(text).collect();
     let env: Vec<(String, String)> =
         std::env::vars_os().map(|(key, value)| (text(key), text(value))).collect();
-    let read_file = |path: &Path| std::fs::read_to_string(path);
-    let parsed = Config::parse(&args, &env, read_file).map_err(|exit| exit.report())?;
+
+    let parsed = Config::parse(&args, &env, read_bounded).map_err(|exit| exit.report())?;
     let Parsed { mut config, log, notes } = parsed;
     // Lines that come early are JSON, as in etcd; but the old log has none of those.
     let is_old = log.format == Format::Capnslog;

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::file::Node;
 use super::go::{NumberError, parse_bool};
 use super::value::{Refusal, Setting};
+use super::yaml::Node;
 
 /// How settled a gate's feature is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,11 +3,11 @@
 //!
 //! Each use is logged with the name of today. When both names are given the one of today wins.
 
-use super::file::Node;
 use super::gates::Feature;
 use super::go::parse_bool;
 use super::settings::{Config, row};
 use super::value::Refusal;
+use super::yaml::Node;
 use crate::log::Record;
 use crate::record;
 

@@ -10,11 +10,11 @@
 
 use std::collections::BTreeSet;
 
-use super::file::Node;
 use super::gates::FeatureGates;
 use super::go::GoDuration;
 use super::url::Url;
 use super::value::{ClusterState, Hosts, Origins, Refusal, Setting};
+use super::yaml::Node;
 
 /// One row of the table: how to reach a setting without knowing its type.
 pub(super) struct Row {

@@ -25,7 +25,7 @@ fn parse(args: &[&str], env: &[&str], file: Option<&str>) -> Result<Parsed, Box<
     let env: Vec<(String, String)> = env.iter().map(pair).collect();
     Config::parse(&args, &env, |path: &Path| {
         assert_eq!(path, Path::new("c.yml"));
-        file.map(str::to_owned).ok_or_else(|| io::Error::from_raw_os_error(2))
+        file.map(|text| text.as_bytes().to_vec()).ok_or_else(|| io::Error::from_raw_os_error(2))
     })
 }
 
@@ -767,6 +767,69 @@ fn a_key_given_twice_counts_as_given_last_and_unknown_keys_are_logged() {
     assert_eq!(parsed.config.name, "b");
     assert_eq!(from_file("name: a\n---\nname: b\n").name, "a");
     assert_eq!(lines(&parsed.notes)[0], "warn unrecognized key in the configuration file key=foo");
+}
+
+/// The story: a file saved with a byte order mark was read as empty, and the member started with
+/// the default name, directory and ports. Settings that use the YAML of etcd were refused or lost.
+#[test]
+fn the_file_is_read_in_the_yaml_of_etcd() {
+    let given = from_file(
+        "\u{feff}base: &base\n  quota-backend-bytes: 8_589_934_592\n  pre-vote: off\n\
+         <<: *base\nname: a\nheartbeat-interval: 0x64\nelection-timeout: 02000\n\
+         strict-reconfig-check: No\n",
+    );
+    let expected = Config {
+        name: "a".to_owned(),
+        quota_backend_bytes: 8 << 30,
+        pre_vote: false,
+        heartbeat_interval: 100,
+        election_timeout: 1024,
+        strict_reconfig_check: false,
+        ..Config::default()
+    };
+    assert_eq!(given, expected);
+    let json = "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal ";
+    for (text, rest) in [
+        (
+            "pre-vote: \"yes\"",
+            "string into Go struct field configYAML.Config.pre-vote of type bool",
+        ),
+        ("name: no", "bool into Go struct field configYAML.Config.name of type string"),
+        (
+            "initial-cluster-token: 0x10",
+            "number into Go struct field configYAML.Config.initial-cluster-token of type string",
+        ),
+        (
+            "quota-backend-bytes: 1e21",
+            "number 1e+21 into Go struct field configYAML.Config.quota-backend-bytes of type int64",
+        ),
+        (
+            "snapshot-count: -0.0",
+            "number -0 into Go struct field configYAML.Config.snapshot-count of type uint64",
+        ),
+    ] {
+        wrong_file(text, &format!("{json}{rest}"));
+    }
+}
+
+#[test]
+fn keys_that_differ_in_case_name_one_setting_and_the_last_of_them_in_order_counts() {
+    assert_eq!(from_file("name: a\nName: b\nNAME: c\n").name, "a");
+    let given = from_file(
+        "client-transport-security: {cert-file: a}\nClient-Transport-Security: {cert-file: b, Key-File: c}\n",
+    );
+    assert_eq!((given.cert_file.as_str(), given.key_file.as_str()), ("a", "c"));
+    assert_eq!(from_file("di\u{17f}covery-srv: a\n").discovery_srv, "a");
+}
+
+#[test]
+fn documents_after_the_first_are_said_to_be_unread() {
+    let parsed = parse(&["--config-file=c.yml"], &[], Some("---\n---\nname: b\n"))
+        .expect("nothing is wrong with it");
+    assert_eq!(
+        lines(&parsed.notes)[0],
+        "warn only the first document of the configuration file is read"
+    );
 }
 
 #[test]

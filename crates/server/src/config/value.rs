@@ -3,10 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::str::FromStr;
 
-use super::file::Node;
 use super::go::{GoDuration, NumberError, parse_bool, parse_int, parse_uint, quote};
 use super::url::Url;
+use super::yaml::Node;
 
 /// Why the configuration file was refused.
 #[derive(Debug, PartialEq, Eq)]
@@ -61,9 +62,11 @@ fn load_texts(node: &Node) -> Result<Vec<String>, Refusal> {
     nodes.iter().map(text).collect()
 }
 
-fn load_number<T: TryFrom<i128>>(node: &Node) -> Result<T, Refusal> {
+/// Reads an integer. Its digits are JSON's, which Go parses anew for the type it wants, so a float
+/// without a fraction is one as long as JSON writes it without an exponent.
+fn load_number<T: FromStr>(node: &Node) -> Result<T, Refusal> {
     let fits = match node {
-        Node::Int(value) => T::try_from(*value).ok(),
+        Node::Number(digits) => digits.parse().ok(),
         _ => None,
     };
     fits.ok_or_else(|| Refusal::Type(node.number_name()))
@@ -99,12 +102,6 @@ impl Setting for bool {
     fn load(&mut self, node: &Node) -> Result<(), Refusal> {
         *self = match node {
             Node::Bool(value) => *value,
-            // Words that are booleans in the YAML of etcd and texts in the YAML of today.
-            Node::Text(word) => match word.to_ascii_lowercase().as_str() {
-                "y" | "yes" | "on" => true,
-                "n" | "no" | "off" => false,
-                _ => return Err(Refusal::Type(node.type_name().to_owned())),
-            },
             other => return Err(Refusal::Type(other.type_name().to_owned())),
         };
         Ok(())
