@@ -29,6 +29,7 @@ use crate::lane::Waiter;
 use crate::lease::Leases;
 use crate::member::{Limits, Member};
 use crate::metrics::{Exporter, Listening, Metrics};
+use crate::notify::ServiceManager;
 use crate::outside::Peers;
 use crate::peer::{self, Transport};
 use crate::publish;
@@ -328,12 +329,18 @@ impl Running {
             Arc::clone(&self.transport),
             Arc::clone(&services.room),
         ));
+        let manager = ServiceManager::of_environment();
+        // It goes on while this member stops, which may take long too.
+        tokio::spawn(manager.clone().give_signs_of_life(Arc::clone(&self.member)));
         let serving = publish_and_serve((services, exporter), v2, listeners.client);
         let mut serving = std::pin::pin!(serving);
         let mut network = None;
         let stopped_by = loop {
             tokio::select! {
-                started = &mut serving, if network.is_none() => network = Some(started?),
+                started = &mut serving, if network.is_none() => {
+                    network = Some(started?);
+                    manager.ready();
+                }
                 _ = terminate.recv() => break Some((SignalKind::terminate(), "terminated")),
                 _ = interrupt.recv() => break Some((SignalKind::interrupt(), "interrupt")),
                 () = self.peers.removed.notified() => break None,
@@ -342,6 +349,7 @@ impl Running {
         if let Some((_, name)) = stopped_by {
             log::info!("received signal; shutting down", "signal" => name);
         }
+        manager.stopping();
         for task in [versions, compactions, looks, waits, clock] {
             task.abort();
         }

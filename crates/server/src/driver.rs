@@ -317,6 +317,7 @@ impl Driver {
                 return;
             }
             self.node.tick();
+            self.parts.member.ticked();
             self.measure(now);
             *next_tick += self.parts.tick;
         }

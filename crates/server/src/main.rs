@@ -2,12 +2,15 @@
 
 use std::process::ExitCode;
 
-use quoin_server::{boot, config, log};
+use quoin_server::{boot, config, log, signals};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    if let Err(error) = signals::take() {
+        log::warn!("some signals may end this process", "error" => error.to_string());
+    }
     let config = match config::load() {
         Ok(config) => config,
         Err(code) => return code,

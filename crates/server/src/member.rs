@@ -105,6 +105,7 @@ struct Progress {
     commit: AtomicU64,
     applied: AtomicU64,
     is_leader: AtomicBool,
+    ticks: AtomicU64,
 }
 
 impl Member {
@@ -317,6 +318,16 @@ impl Member {
     pub(crate) fn request_taken(&self, bytes: usize) {
         self.requests.fetch_sub(1, Ordering::Relaxed);
         self.requests_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes note that the consensus thread has seen another tick.
+    pub(crate) fn ticked(&self) {
+        self.progress.ticks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns how many ticks the consensus thread has seen. It is alive while they grow.
+    pub(crate) fn ticks(&self) -> u64 {
+        self.progress.ticks.load(Ordering::Relaxed)
     }
 
     /// Queues an input that may be refused when there is too much to do.

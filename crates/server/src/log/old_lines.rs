@@ -70,6 +70,10 @@ const WAL: &str = "wal";
 /// All of them.
 pub(super) const TABLE: &[Old] = &[
     // The configuration.
+    old("failed to notify systemd for readiness", &[line(
+        MAIN,
+        "failed to notify systemd for readiness: {error}",
+    )]),
     old("failed to verify flags", &[line(
         MAIN,
         "error verifying flags, {error}. See 'etcd --help'.",
