@@ -144,10 +144,18 @@ impl View {
         &self,
         from: i64,
     ) -> Result<impl Iterator<Item = Result<Event, Error>> + '_, Error> {
-        if from < self.compacted {
+        self.events_at(Revision::first_of(from))
+    }
+
+    /// The same, from a change within a revision on.
+    pub(crate) fn events_at(
+        &self,
+        from: Revision,
+    ) -> Result<impl Iterator<Item = Result<Event, Error>> + '_, Error> {
+        if from.main < self.compacted {
             return Err(Error::Compacted);
         }
-        let records = self.history.iter_from(Revision::first_of(from));
+        let records = self.history.iter_from(from);
         Ok(records.map(|record| {
             let record = record.map_err(|_| Error::Corrupt)?;
             let mut pair = record::decode(&record.bytes).ok_or(Error::Corrupt)?;

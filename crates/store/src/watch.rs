@@ -15,6 +15,8 @@
 //! - A watcher gets the events it wants in order, each once, none left out. If compaction has
 //!   taken an event before the watcher had it, the watcher is cancelled and told so.
 //! - The events of a revision come in one response, unless the watcher allows fragments.
+//! - A slice of work is bounded, however many events a revision has (`large`).
+//! - Many bytes of events that go to many streams are in memory once (`encoded`).
 //! - A revision in a progress notification is never newer than what has been queued before it.
 //! - What waits for clients is bounded ([`WatchLimits`]), up to one response beyond.
 //!
@@ -25,11 +27,14 @@ use std::collections::{BTreeSet, VecDeque};
 use bytes::Bytes;
 use quoin_api::error::Error;
 
+use crate::revision::Revision;
 use crate::view::View;
 
 mod batch;
 mod catch_up;
+mod encoded;
 mod intervals;
+mod large;
 mod matcher;
 mod queue;
 mod request;
@@ -39,13 +44,19 @@ mod stream;
 mod tests;
 
 use batch::{Batch, Hit, Want};
+use encoded::SharedBytes;
+use large::{Large, Progress};
 use matcher::{Keys, Matcher};
+use queue::Parts;
 use response::{Head, MESSAGE_BYTES_MAX, Sender};
 use stream::Stream;
 
 /// Views that wait until their events are dispatched. Only those are kept that a compaction
 /// follows; beyond, a watcher may be cancelled as overtaken by compaction.
 const VIEWS_MAX: usize = 16;
+
+/// Why a watcher is ended whose response no gRPC library would take.
+const TOO_LARGE: &str = "etcdserver: watch response is too large";
 
 /// The place of a watcher in the hub.
 type Slot = u32;
@@ -80,7 +91,9 @@ pub struct WatchLimits {
     pub hub_bytes: usize,
     /// Bytes of events that go into one response, unless one revision has more.
     pub response_bytes: usize,
-    /// A slice ends, at the next whole revision, after this many events for watchers.
+    /// Bytes of neighbouring events from which on streams share them, rather than have copies.
+    pub shared_min_bytes: usize,
+    /// A slice ends, with the present event, after this many events for watchers.
     pub slice_hits: usize,
     /// The same: bytes for watchers.
     pub slice_bytes: usize,
@@ -97,6 +110,7 @@ impl Default for WatchLimits {
             floor_bytes: 32 << 10,
             hub_bytes: 64 << 20,
             response_bytes: 256 << 10,
+            shared_min_bytes: 8 << 10,
             slice_hits: 16 << 10,
             slice_bytes: 8 << 20,
             slice_events: 4 << 10,
@@ -134,11 +148,15 @@ pub struct WatchHub {
     views: VecDeque<View>,
     /// Events up to this revision have been offered to all synced watchers.
     published: i64,
+    /// The first revision after that, while slices of it are offered to them.
+    large: Option<Large>,
     synced: Matcher,
     watchers: Slots<Watcher>,
     streams: Slots<Stream>,
-    /// Bytes that wait on all streams.
-    queued: usize,
+    /// Bytes that wait on all streams, each on one of them.
+    own_queued: usize,
+    /// Bytes that streams share.
+    shared: SharedBytes,
     /// Events that were taken.
     taken_events: u64,
     /// Streams that have something to do; each says so itself, too.
@@ -162,6 +180,15 @@ struct Watcher {
     wants: Wants,
 }
 
+/// What a slice has covered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Filled {
+    /// Every event up to this revision.
+    UpTo(i64),
+    /// The events of its first revision before this one.
+    Within(Revision),
+}
+
 /// What a watcher wants, besides its keys.
 #[derive(Clone, Copy, Debug)]
 struct Wants {
@@ -180,10 +207,12 @@ impl WatchHub {
             sender: Sender::new(options.cluster_id, options.member_id),
             views: VecDeque::new(),
             published: 0,
+            large: None,
             synced: Matcher::new(options.seed),
             watchers: Slots::default(),
             streams: Slots::default(),
-            queued: 0,
+            own_queued: 0,
+            shared: SharedBytes::default(),
             taken_events: 0,
             ready: Vec::new(),
             waiting: BTreeSet::new(),
@@ -224,7 +253,7 @@ impl WatchHub {
         while let Some(view) = self.views.front().cloned() {
             if self.published < view.revision() {
                 if self.synced.is_empty() {
-                    self.published = view.revision();
+                    (self.large, self.published) = (None, view.revision());
                 } else if self.published.saturating_add(1) < view.compact_revision() {
                     self.fall_behind(view.revision());
                 } else {
@@ -253,10 +282,11 @@ impl WatchHub {
         std::mem::take(&mut self.ready)
     }
 
-    /// Takes the next bytes for the client: whole messages, each behind five bytes as in gRPC.
+    /// Takes the next bytes for the client: messages, each behind five bytes as in gRPC. Those of a
+    /// message with many bytes come in pieces.
     pub fn take(&mut self, id: WatchStreamId) -> Option<Bytes> {
         let chunk = self.stream_mut(id).queue.take()?;
-        self.queued -= chunk.bytes.len();
+        self.own_queued -= chunk.own_bytes;
         self.taken_events += chunk.events as u64;
         Some(chunk.bytes)
     }
@@ -267,7 +297,12 @@ impl WatchHub {
         let bytes = self.streams[id.0].queue.bytes();
         let limits = &self.options.limits;
         bytes < limits.floor_bytes
-            || (bytes < limits.stream_bytes && self.queued < limits.hub_bytes)
+            || (bytes < limits.stream_bytes && self.queued() < limits.hub_bytes)
+    }
+
+    /// Bytes in memory for clients; those that streams share are counted once.
+    fn queued(&self) -> usize {
+        self.own_queued + self.shared.count()
     }
 
     /// How many watchers there are.
@@ -287,7 +322,7 @@ impl WatchHub {
             streams: self.streams.len(),
             watchers: self.watchers.len(),
             behind: streams().map(|stream| stream.behind.slots.len()).sum(),
-            queued_bytes: self.queued,
+            queued_bytes: self.queued(),
             queued_events: streams().map(|stream| stream.queue.events()).sum(),
             taken_events: self.taken_events,
         }
@@ -310,55 +345,104 @@ impl WatchHub {
         }
     }
 
-    /// Dispatches some whole revisions of the view.
+    /// Dispatches some whole revisions of the view, or a part of a large one.
     fn dispatch_slice(&mut self, view: &View) {
+        if let Some(large) = self.large.take() {
+            return self.dispatch_large(large, view);
+        }
         let from = self.published + 1;
-        let (batch, end) = self.collect(view, from, view.revision(), &self.synced);
-        let Ok(end) = end else {
+        let (batch, filled) = self.collect(view, from, view.revision(), &self.synced);
+        match filled {
+            Ok(Filled::UpTo(end)) => {
+                let groups: Vec<(Slot, &[Hit])> = batch.groups().collect();
+                for (slot, hits) in groups {
+                    if let Err(refused) = self.send(slot, None, &batch, hits) {
+                        self.move_behind(slot, refused);
+                    }
+                }
+                self.published = end;
+            }
+            Ok(Filled::Within(next)) => {
+                let mut large = Large::new(batch, next, next.main);
+                self.note_large(&mut large);
+                self.large = Some(large);
+            }
             // The next revision cannot be read. Its watchers learn that when they catch up.
-            return self.fall_behind(view.revision());
-        };
-        let groups: Vec<(Slot, &[Hit])> = batch.groups().collect();
-        for (slot, hits) in groups {
-            if let Err(refused) = self.send(slot, None, &batch, hits) {
-                self.move_behind(slot, refused);
+            Err(_) => self.fall_behind(view.revision()),
+        }
+    }
+
+    /// Offers a slice of a large revision to the synced watchers.
+    fn dispatch_large(&mut self, mut large: Large, view: &View) {
+        for _ in 0..self.options.limits.slice_hits.max(1) {
+            match self.advance_large(&mut large, view, None) {
+                Ok(Progress::Refused(slot)) => {
+                    large.forget(slot);
+                    self.move_behind(slot, large.revision);
+                }
+                Ok(Progress::More) => break,
+                Ok(Progress::Done) => {
+                    self.published = large.revision;
+                    return;
+                }
+                Err(_) => return self.fall_behind(view.revision()),
             }
         }
-        self.published = end;
+        self.large = Some(large);
+    }
+
+    /// Events up to this revision have been offered to synced watchers, or begun to be.
+    fn begun(&self) -> i64 {
+        self.large.as_ref().map_or(self.published, |large| large.revision)
     }
 
     /// Collects what watchers want of the revisions `from..=to`, up to the end of a slice. Returns
-    /// the last revision that the batch covers, or why not even one can be read.
+    /// what the batch covers, or why not even one revision can be read.
     fn collect(
         &self,
         view: &View,
         from: i64,
         to: i64,
         among: &Matcher,
-    ) -> (Batch, Result<i64, Error>) {
-        let mut batch = Batch::default();
-        let end = self.fill(&mut batch, view, (from, to), among);
+    ) -> (Batch, Result<Filled, Error>) {
+        let mut batch = Batch::new(&self.shared, self.options.limits.shared_min_bytes);
+        let filled = self.fill(&mut batch, view, Revision::first_of(from), to, among);
         batch.sort();
-        (batch, end)
+        if matches!(filled, Ok(Filled::UpTo(_))) {
+            batch.seal();
+        }
+        (batch, filled)
     }
 
     fn fill(
         &self,
         batch: &mut Batch,
         view: &View,
-        (from, to): (i64, i64),
+        from: Revision,
+        to: i64,
         among: &Matcher,
-    ) -> Result<i64, Error> {
+    ) -> Result<Filled, Error> {
         let limits = &self.options.limits;
-        let (mut wants, mut last) = (Vec::new(), from - 1);
-        for (number, event) in view.events_from(from)?.enumerate() {
+        let (mut wants, mut last) = (Vec::new(), from.main);
+        for (number, event) in view.events_at(from)?.enumerate() {
             let added = event.and_then(|event| {
                 let revision = event.revision.main;
+                if revision > to {
+                    return Ok(Some(Filled::UpTo(to)));
+                }
                 let is_full = number >= limits.slice_events
                     || batch.hits() >= limits.slice_hits
                     || batch.hit_bytes() >= limits.slice_bytes;
-                if revision > to || (revision > last && last >= from && is_full) {
-                    return Ok(false);
+                if number > 0 && is_full {
+                    if revision > last {
+                        return Ok(Some(Filled::UpTo(last)));
+                    }
+                    if last == from.main {
+                        return Ok(Some(Filled::Within(event.revision)));
+                    }
+                    // Whole revisions first. This one begins the next slice.
+                    batch.truncate(last);
+                    return Ok(Some(Filled::UpTo(last - 1)));
                 }
                 last = revision;
                 wants.clear();
@@ -370,20 +454,29 @@ impl WatchHub {
                     }
                 });
                 batch.add(view, &event, &wants)?;
-                Ok(true)
+                if batch.hits() < limits.slice_hits.saturating_mul(2) {
+                    return Ok(None);
+                }
+                // So many watchers want this one event that they are sent it in slices, too.
+                if last == from.main {
+                    let next = Revision { sub: event.revision.sub + 1, ..event.revision };
+                    return Ok(Some(Filled::Within(next)));
+                }
+                batch.truncate(last);
+                Ok(Some(Filled::UpTo(last - 1)))
             });
             match added {
-                Ok(true) => {}
-                Ok(false) if last < from => break,
-                Ok(false) => return Ok(last),
+                Ok(None) => {}
+                Ok(Some(filled)) => return Ok(filled),
                 Err(error) => {
                     // Whatever revision that was, all before the last one is whole.
                     batch.truncate(last);
-                    return if last > from { Ok(last - 1) } else { Err(error) };
+                    let is_later = last > from.main;
+                    return if is_later { Ok(Filled::UpTo(last - 1)) } else { Err(error) };
                 }
             }
         }
-        Ok(to)
+        Ok(Filled::UpTo(to))
     }
 
     /// Queues a watcher's events. An error is the first revision that its stream has no room for.
@@ -411,7 +504,7 @@ impl WatchHub {
             if watcher.wants.fragments && length >= self.options.fragment_bytes {
                 self.send_fragments(stream, head, batch, hits);
             } else if length > MESSAGE_BYTES_MAX {
-                self.end(slot, stream::Ending::Failed("etcdserver: watch response is too large"));
+                self.end(slot, stream::Ending::Failed(TOO_LARGE));
                 return Ok(());
             } else {
                 self.send_one(stream, head, batch, hits);
@@ -446,8 +539,20 @@ impl WatchHub {
     }
 
     fn send_one(&mut self, id: WatchStreamId, head: Head, batch: &Batch, hits: &[Hit]) {
+        let events = (batch.length(hits), hits.len());
+        self.queue_events(id, head, events, |out| batch.write(hits, out));
+    }
+
+    /// Queues a response with so many bytes of so many events, which `write` writes.
+    fn queue_events(
+        &mut self,
+        id: WatchStreamId,
+        head: Head,
+        events: (usize, usize),
+        write: impl FnOnce(&mut Parts),
+    ) {
         let queue = &mut self.streams[id.0].queue;
-        self.queued += self.sender.events(queue, head, (batch, hits));
+        self.own_queued += self.sender.events(queue, head, events, write);
         self.set_ready(id);
     }
 }

@@ -1,13 +1,11 @@
 //! A batch: the events of some whole revisions, encoded once, and who wants them.
 //!
 //! An event is encoded when the first watcher wants it. With the previous value it is encoded a
-//! second time, if a watcher wants that.
+//! second time, if a watcher wants that. All streams share the encoded bytes (`encoded`).
 //!
 //! Invariants:
 //! - The events of a revision are in one batch.
 //! - The events of a watcher are in the order in which they happened.
-
-use std::ops::Range;
 
 use prost::Message;
 use prost::encoding::{encode_varint, encoded_len_varint};
@@ -15,6 +13,8 @@ use quoin_api::error::Error;
 use quoin_api::mvccpb::KeyValue;
 
 use super::Slot;
+use super::encoded::{Encoded, Run, SharedBytes};
+use super::queue::Parts;
 use crate::view::{Event, View};
 
 /// Field `events` of a `WatchResponse`, and the fields of an `Event`.
@@ -25,11 +25,11 @@ const PAIR: u8 = 0x12;
 const PREVIOUS: u8 = 0x1a;
 
 /// Events and who wants them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Batch {
-    events: Vec<Encoded>,
-    plain: Vec<u8>,
-    with_previous: Vec<u8>,
+    events: Vec<Place>,
+    plain: Encoded,
+    with_previous: Encoded,
     hits: Vec<Hit>,
     /// Bytes that sending all this takes, without the heads of responses.
     hit_bytes: usize,
@@ -37,10 +37,10 @@ pub(super) struct Batch {
 
 /// Where the bytes of an event are.
 #[derive(Debug)]
-struct Encoded {
+struct Place {
     revision: i64,
-    plain: Range<usize>,
-    with_previous: Option<Range<usize>>,
+    plain: Run,
+    with_previous: Option<Run>,
 }
 
 /// An event for a watcher.
@@ -58,7 +58,33 @@ pub(super) struct Want {
     pub(super) previous: bool,
 }
 
+/// Neighbouring events for one watcher, as they are in a response.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stretch {
+    run: Run,
+    with_previous: bool,
+}
+
+impl Stretch {
+    /// Makes this one longer if `next` follows it without a gap.
+    pub(super) fn join(&mut self, next: Self) -> bool {
+        self.with_previous == next.with_previous && self.run.join(next.run)
+    }
+}
+
 impl Batch {
+    /// An empty batch, whose runs of at least `shared_min_bytes` streams share.
+    pub(super) fn new(shared: &SharedBytes, shared_min_bytes: usize) -> Self {
+        let encoded = || Encoded::new(shared.clone(), shared_min_bytes);
+        Self {
+            events: Vec::new(),
+            plain: encoded(),
+            with_previous: encoded(),
+            hits: Vec::new(),
+            hit_bytes: 0,
+        }
+    }
+
     /// Number of events for watchers; one for two watchers counts twice.
     pub(super) fn hits(&self) -> usize {
         self.hits.len()
@@ -73,18 +99,18 @@ impl Batch {
         if wants.is_empty() {
             return Ok(());
         }
-        let plain = append(&mut self.plain, event, None);
+        let plain = self.plain.append(|out| append(out, event, None));
         let with_previous = if wants.iter().any(|want| want.previous) {
             let previous = previous(view, event)?;
-            Some(append(&mut self.with_previous, event, previous.as_ref()))
+            Some(self.with_previous.append(|out| append(out, event, previous.as_ref())))
         } else {
             None
         };
         let number = u32::try_from(self.events.len()).expect("a batch is cut long before");
-        self.events.push(Encoded { revision: event.revision.main, plain, with_previous });
+        self.events.push(Place { revision: event.revision.main, plain, with_previous });
         for want in wants {
             let hit = Hit { slot: want.slot, event: number, with_previous: want.previous };
-            self.hit_bytes = self.hit_bytes.saturating_add(self.range(hit).len());
+            self.hit_bytes = self.hit_bytes.saturating_add(self.length_of(hit));
             self.hits.push(hit);
         }
         Ok(())
@@ -101,6 +127,19 @@ impl Batch {
         self.hits.sort_unstable();
     }
 
+    /// Ends a slice: forgets who wants what, and keeps the encoded bytes.
+    pub(super) fn clear_hits(&mut self) {
+        self.events.clear();
+        self.hits.clear();
+        self.hit_bytes = 0;
+    }
+
+    /// No event follows: streams can share what there is.
+    pub(super) fn seal(&mut self) {
+        self.plain.seal();
+        self.with_previous.seal();
+    }
+
     /// The watchers, each with its hits.
     pub(super) fn groups(&self) -> impl Iterator<Item = (Slot, &[Hit])> {
         self.hits.chunk_by(|left, right| left.slot == right.slot).map(|hits| (hits[0].slot, hits))
@@ -112,32 +151,40 @@ impl Batch {
 
     /// How many bytes the events take in a response.
     pub(super) fn length(&self, hits: &[Hit]) -> usize {
-        hits.iter().map(|hit| self.range(*hit).len()).sum()
+        hits.iter().map(|hit| self.length_of(*hit)).sum()
     }
 
-    /// Writes the events of one watcher; neighbours are copied at once.
-    pub(super) fn write(&self, hits: &[Hit], out: &mut bytes::BytesMut) {
-        let Some(first) = hits.first() else { return };
-        let bytes = if first.with_previous { &self.with_previous } else { &self.plain };
-        let mut run = self.range(*first);
-        for hit in &hits[1..] {
-            let next = self.range(*hit);
-            if next.start == run.end {
-                run.end = next.end;
-            } else {
-                out.extend_from_slice(&bytes[run]);
-                run = next;
+    /// Where the bytes of an event for a watcher are.
+    pub(super) fn stretch(&self, hit: Hit) -> Stretch {
+        let place = &self.events[hit.event as usize];
+        match (place.with_previous, hit.with_previous) {
+            (Some(run), true) => Stretch { run, with_previous: true },
+            (_, _) => Stretch { run: place.plain, with_previous: false },
+        }
+    }
+
+    /// Writes the events of one watcher; neighbours are shared or copied at once.
+    pub(super) fn write(&self, hits: &[Hit], out: &mut Parts) {
+        let Some((first, others)) = hits.split_first() else { return };
+        let mut stretch = self.stretch(*first);
+        for hit in others {
+            let next = self.stretch(*hit);
+            if !stretch.join(next) {
+                self.write_stretch(stretch, out);
+                stretch = next;
             }
         }
-        out.extend_from_slice(&bytes[run]);
+        self.write_stretch(stretch, out);
     }
 
-    fn range(&self, hit: Hit) -> Range<usize> {
-        let event = &self.events[hit.event as usize];
-        match (&event.with_previous, hit.with_previous) {
-            (Some(range), true) => range.clone(),
-            (_, _) => event.plain.clone(),
-        }
+    /// Writes neighbouring events.
+    pub(super) fn write_stretch(&self, stretch: Stretch, out: &mut Parts) {
+        let encoded = if stretch.with_previous { &self.with_previous } else { &self.plain };
+        encoded.write(stretch.run, out);
+    }
+
+    fn length_of(&self, hit: Hit) -> usize {
+        self.stretch(hit).run.length()
     }
 }
 
@@ -151,8 +198,7 @@ fn previous(view: &View, event: &Event) -> Result<Option<KeyValue>, Error> {
     view.value_at(&pair.key, before)
 }
 
-fn append(out: &mut Vec<u8>, event: &Event, previous: Option<&KeyValue>) -> Range<usize> {
-    let start = out.len();
+fn append(out: &mut Vec<u8>, event: &Event, previous: Option<&KeyValue>) {
     let pair = event.pair.encoded_len();
     let kind = if event.is_delete { 2 } else { 0 };
     let length = kind + field_len(pair) + previous.map_or(0, |old| field_len(old.encoded_len()));
@@ -165,7 +211,6 @@ fn append(out: &mut Vec<u8>, event: &Event, previous: Option<&KeyValue>) -> Rang
     if let Some(old) = previous {
         put_pair(out, PREVIOUS, old.encoded_len(), old);
     }
-    start..out.len()
 }
 
 fn field_len(length: usize) -> usize {

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use quoin_api::error::Error;
+
+use super::large::{Large, Progress};
 use super::stream::Ending;
-use super::{Hit, Slot, WatchHub, WatchStreamId};
+use super::{Filled, Hit, Slot, WatchHub, WatchStreamId};
 use crate::view::View;
 
 impl WatchHub {
@@ -16,10 +19,10 @@ impl WatchHub {
         if !self.streams[id.0].behind.slots.is_empty() {
             let view = self.views.front().expect("a hub has a view while it has streams").clone();
             self.end_overtaken(id, view.compact_revision());
-            if self.has_room(id) && self.streams[id.0].behind.cursor <= self.published {
+            if self.has_room(id) && self.streams[id.0].behind.cursor <= self.begun() {
                 self.catch_up_slice(id, &view);
             }
-            if self.streams[id.0].behind.cursor > self.published {
+            if self.streams[id.0].behind.cursor > self.begun() {
                 self.join(id);
             }
         }
@@ -40,21 +43,23 @@ impl WatchHub {
         self.find_cursor(id);
     }
 
-    /// Sends the events of some revisions from the cursor on.
+    /// Sends the events of some revisions from the cursor on, or does a part of a large one.
     fn catch_up_slice(&mut self, id: WatchStreamId, view: &View) {
+        if let Some(large) = self.streams[id.0].behind.large.take() {
+            return self.catch_up_large(id, large, view);
+        }
         let behind = &self.streams[id.0].behind;
         let from = behind.cursor;
-        let (batch, end) = self.collect(view, from, self.published, &behind.matcher);
-        let end = match end {
-            Ok(end) => end,
-            Err(error) => {
-                for slot in self.behind(id) {
-                    if self.watchers[slot as usize].next <= from && self.has_room(id) {
-                        self.end(slot, Ending::Failed(error.message()));
-                    }
-                }
-                return self.find_cursor(id);
+        let (batch, filled) = self.collect(view, from, self.begun(), &behind.matcher);
+        let end = match filled {
+            Ok(Filled::UpTo(end)) => end,
+            Ok(Filled::Within(next)) => {
+                let mut large = Box::new(Large::new(batch, next, view.revision()));
+                self.note_large(&mut large);
+                self.streams[id.0].behind.large = Some(large);
+                return;
             }
+            Err(error) => return self.end_unreadable(id, from, error),
         };
         let groups: Vec<(Slot, &[Hit])> = batch.groups().collect();
         let mut refused = BTreeSet::new();
@@ -69,6 +74,34 @@ impl WatchHub {
             if !refused.contains(&slot) {
                 let watcher = &mut self.watchers[slot as usize];
                 watcher.next = watcher.next.max(end.saturating_add(1));
+            }
+        }
+        self.find_cursor(id);
+    }
+
+    /// Does a slice of a large revision. What is there waits for its turn until there is room.
+    fn catch_up_large(&mut self, id: WatchStreamId, mut large: Box<Large>, view: &View) {
+        match self.advance_large(&mut large, view, Some(id)) {
+            Ok(Progress::More | Progress::Refused(_)) => {
+                self.streams[id.0].behind.large = Some(large);
+            }
+            Ok(Progress::Done) => {
+                // Those that wanted nothing of it have been offered it, too.
+                for slot in self.behind(id) {
+                    let watcher = &mut self.watchers[slot as usize];
+                    watcher.next = watcher.next.max(large.revision.saturating_add(1));
+                }
+                self.find_cursor(id);
+            }
+            Err(error) => self.end_unreadable(id, large.revision, error),
+        }
+    }
+
+    /// Ends the watchers of a stream that need a revision which cannot be read.
+    fn end_unreadable(&mut self, id: WatchStreamId, revision: i64, error: Error) {
+        for slot in self.behind(id) {
+            if self.watchers[slot as usize].next <= revision && self.has_room(id) {
+                self.end(slot, Ending::Failed(error.message()));
             }
         }
         self.find_cursor(id);
@@ -100,6 +133,7 @@ impl WatchHub {
     /// on as if it were published: they find out by themselves what is left of it.
     pub(super) fn fall_behind(&mut self, revision: i64) {
         let next = self.published.saturating_add(1);
+        self.large = None;
         for slot in self.synced.slots() {
             if self.watchers[slot as usize].next <= revision {
                 self.move_behind(slot, next);

@@ -80,7 +80,7 @@ impl WatchHub {
             return Err(Error::Compacted.message());
         }
         let keys = keys_of(request)?;
-        let revision = self.newest().revision();
+        let (revision, begun) = (self.newest().revision(), self.begun());
         let limits = &self.options.limits;
         let has_room = self.watchers.len() < limits.watchers;
         let stream = &mut self.streams[id.0];
@@ -106,7 +106,7 @@ impl WatchHub {
             id: watch_id,
             keys,
             next: if start == 0 { revision.saturating_add(1) } else { start },
-            is_behind: start > 0 && start <= self.published,
+            is_behind: start > 0 && start <= begun,
             is_idle: true,
             wants: wants_of(request),
         };

@@ -1,12 +1,11 @@
 //! Writing responses: the head of each by hand, its events as the batch has them.
 
-use bytes::BufMut;
+use bytes::{BufMut, BytesMut};
 use prost::Message;
 use prost::encoding::{encode_varint, encoded_len_varint};
 use quoin_api::etcdserverpb::{ResponseHeader, WatchResponse};
 
-use super::batch::{Batch, Hit};
-use super::queue::Queue;
+use super::queue::{Parts, Queue};
 
 const HEADER: u8 = 0x0a;
 const CLUSTER_ID: u8 = 0x08;
@@ -62,26 +61,18 @@ impl Sender {
             + events
     }
 
-    /// Queues a response with events. Returns the bytes it takes there.
+    /// Queues a response with so many bytes of so many events, which `write` writes. Returns the
+    /// bytes that it takes on this stream alone.
     pub(super) fn events(
         &self,
         queue: &mut Queue,
         head: Head,
-        (batch, hits): (&Batch, &[Hit]),
+        (bytes, events): (usize, usize),
+        write: impl FnOnce(&mut Parts),
     ) -> usize {
-        let length = self.length(head, batch.length(hits));
-        queue.push((length, hits.len()), |out| {
-            out.put_u8(HEADER);
-            encode_varint(self.header_len(head.revision) as u64, out);
-            put_number(out, CLUSTER_ID, self.cluster_id);
-            put_number(out, MEMBER_ID, self.member_id);
-            put_number(out, REVISION, head.revision as u64);
-            put_number(out, TERM, self.term);
-            put_number(out, WATCH_ID, head.watch_id as u64);
-            if head.fragment {
-                out.put_slice(&[FRAGMENT, 1]);
-            }
-            batch.write(hits, out);
+        queue.push((self.length(head, bytes), events), |out| {
+            out.write(|out| self.put_head(head, out));
+            write(out);
         })
     }
 
@@ -89,8 +80,22 @@ impl Sender {
     pub(super) fn control(&self, queue: &mut Queue, revision: i64, body: WatchResponse) -> usize {
         let message = WatchResponse { header: Some(self.header(revision)), ..body };
         queue.push((message.encoded_len(), 0), |out| {
-            message.encode(out).expect("the buffer grows");
+            out.write(|out| message.encode(out).expect("the buffer grows"));
         })
+    }
+
+    /// Writes what comes before the events.
+    fn put_head(&self, head: Head, out: &mut BytesMut) {
+        out.put_u8(HEADER);
+        encode_varint(self.header_len(head.revision) as u64, out);
+        put_number(out, CLUSTER_ID, self.cluster_id);
+        put_number(out, MEMBER_ID, self.member_id);
+        put_number(out, REVISION, head.revision as u64);
+        put_number(out, TERM, self.term);
+        put_number(out, WATCH_ID, head.watch_id as u64);
+        if head.fragment {
+            out.put_slice(&[FRAGMENT, 1]);
+        }
     }
 
     fn header_len(&self, revision: i64) -> usize {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quoin_api::etcdserverpb::WatchResponse;
 
+use super::large::Large;
 use super::matcher::Matcher;
 use super::queue::Queue;
 use super::{Slot, WatchHub, WatchStreamId, Watcher};
@@ -43,6 +44,8 @@ pub(super) struct Behind {
     pub(super) slots: BTreeSet<Slot>,
     /// The first revision that one of them has not been offered.
     pub(super) cursor: i64,
+    /// That revision, while slices of it are offered to them.
+    pub(super) large: Option<Box<Large>>,
 }
 
 /// Why a watcher is ended by the server.
@@ -56,6 +59,10 @@ pub(super) enum Ending {
 
 impl Behind {
     pub(super) fn insert(&mut self, watcher: &Watcher, slot: Slot) {
+        if self.large.as_ref().is_some_and(|large| watcher.next <= large.revision) {
+            // This watcher wants what the others have been offered already: again, for all of them.
+            self.large = None;
+        }
         self.cursor = self.cursor.min(watcher.next);
         self.matcher.insert(&watcher.keys, slot);
         self.slots.insert(slot);
@@ -64,8 +71,11 @@ impl Behind {
     pub(super) fn remove(&mut self, watcher: &Watcher, slot: Slot) {
         self.matcher.remove(&watcher.keys, slot);
         self.slots.remove(&slot);
+        if let Some(large) = &mut self.large {
+            large.forget(slot);
+        }
         if self.slots.is_empty() {
-            self.cursor = i64::MAX;
+            (self.cursor, self.large) = (i64::MAX, None);
         }
     }
 }
@@ -77,6 +87,7 @@ impl WatchHub {
             matcher: Matcher::new(self.options.seed),
             slots: BTreeSet::new(),
             cursor: i64::MAX,
+            large: None,
         };
         let stream = Stream {
             watchers: BTreeMap::new(),
@@ -101,11 +112,12 @@ impl WatchHub {
             }
         }
         let stream = self.streams.remove(id.0);
-        self.queued -= stream.queue.bytes();
+        self.own_queued -= stream.queue.own_bytes();
         self.waiting.remove(&id);
         if self.streams.len() == 0 {
             // A view keeps what it shows in memory.
             self.views.clear();
+            self.large = None;
         }
     }
 
@@ -148,6 +160,8 @@ impl WatchHub {
         }
         let Some(since) = stream.progress_since else { return };
         let is_synced = stream.behind.slots.is_empty() && stream.future.is_empty();
+        // Some may have been sent more than what was published, and are told so when all have been.
+        let is_synced = is_synced && self.large.is_none();
         if is_synced && since <= published && has_room {
             stream.progress_since = None;
             self.waiting.remove(&id);
@@ -185,13 +199,16 @@ impl WatchHub {
             stream.behind.remove(&watcher, slot);
         } else {
             self.synced.remove(&watcher.keys, slot);
+            if let Some(large) = &mut self.large {
+                large.forget(slot);
+            }
         }
         watcher
     }
 
     /// Queues a response without events.
     pub(super) fn control(&mut self, id: WatchStreamId, revision: i64, response: WatchResponse) {
-        self.queued += self.sender.control(&mut self.streams[id.0].queue, revision, response);
+        self.own_queued += self.sender.control(&mut self.streams[id.0].queue, revision, response);
         self.set_ready(id);
     }
 }

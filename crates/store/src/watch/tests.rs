@@ -1,5 +1,6 @@
 //! The hub against a model, and its parts against simple ones.
 
+mod large;
 mod matcher;
 mod model;
 mod overload;

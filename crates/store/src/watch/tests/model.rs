@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use prost::Message;
 use quoin_api::etcdserverpb::request_op::Request;
 use quoin_api::etcdserverpb::watch_request::RequestUnion;
@@ -46,11 +46,12 @@ fn every_watcher_gets_exactly_its_events() {
         totals.add(&run.totals);
     }
     // A run that never meets what it is about proves nothing.
-    let Totals { events, compacted, fragments, progress, lagging, previous } = totals;
+    let Totals { events, compacted, fragments, progress, lagging, previous, large, late } = totals;
     println!(
         "{events} events, {compacted} compacted, {fragments} fragments, {progress} progress, \
-         {lagging} lagging, {previous} previous"
+         {lagging} lagging, {previous} previous, {large} within a revision, {late} late"
     );
+    assert!(large > 1000 && late > 1000);
     assert!(events > 10_000 && compacted > 100 && fragments > 100);
     assert!(progress > 500 && lagging > 500 && previous > 1000);
 }
@@ -63,6 +64,9 @@ struct Totals {
     progress: usize,
     lagging: usize,
     previous: usize,
+    /// Steps while a large revision was on its way to synced watchers, and to late ones.
+    large: usize,
+    late: usize,
 }
 
 impl Totals {
@@ -73,6 +77,8 @@ impl Totals {
         self.progress += other.progress;
         self.lagging += other.lagging;
         self.previous += other.previous;
+        self.large += other.large;
+        self.late += other.late;
     }
 }
 
@@ -94,6 +100,8 @@ struct Run {
     /// All events by revision.
     history: BTreeMap<i64, Vec<mvccpb::Event>>,
     streams: Vec<(WatchStreamId, BTreeMap<i64, Client>)>,
+    /// Bytes of each stream that do not end a message yet.
+    unread: BTreeMap<usize, BytesMut>,
     totals: Totals,
 }
 
@@ -104,9 +112,11 @@ impl Run {
             floor_bytes: 300,
             hub_bytes: 3000,
             response_bytes: 400,
-            slice_hits: 12,
+            shared_min_bytes: 100,
+            // Slices that end within revisions, and ones that never do.
+            slice_hits: if seed.is_multiple_of(2) { 12 } else { 2 },
             slice_bytes: 800,
-            slice_events: 20,
+            slice_events: if seed.is_multiple_of(3) { 20 } else { 3 },
             ..WatchLimits::default()
         };
         let options =
@@ -115,10 +125,17 @@ impl Run {
         let streams = (0..STREAMS).map(|_| (hub.open(store.view()), BTreeMap::new())).collect();
         let history = BTreeMap::new();
         let (random, totals) = (Random(seed), Totals::default());
-        Self { seed, random, store, hub, history, streams, totals }
+        let unread = BTreeMap::new();
+        Self { seed, random, store, hub, history, streams, unread, totals }
     }
 
     fn step(&mut self) {
+        self.totals.large += usize::from(self.hub.large.is_some());
+        self.totals.late += self
+            .streams
+            .iter()
+            .filter(|(id, _)| self.hub.streams[id.0].behind.large.is_some())
+            .count();
         match self.random.below(20) {
             0..=7 => self.write(),
             8 => self.compact(),
@@ -247,13 +264,13 @@ impl Run {
         self.totals.lagging += usize::from(!self.hub.has_room(id));
         let waiting = self.hub.take(id);
         let more = waiting.is_none() && self.hub.catch_up(id);
-        let Some(mut bytes) = waiting.or_else(|| self.hub.take(id)) else { return more };
-        while bytes.has_remaining() {
-            assert_eq!(bytes.get_u8(), 0);
-            let length = bytes.get_u32() as usize;
-            let response = WatchResponse::decode(bytes.split_to(length)).unwrap();
+        let Some(taken) = waiting.or_else(|| self.hub.take(id)) else { return more };
+        let mut bytes = self.unread.remove(&stream).unwrap_or_default();
+        bytes.extend_from_slice(&taken);
+        while let Some(response) = next_response(&mut bytes) {
             self.check(stream, &response);
         }
+        self.unread.insert(stream, bytes);
         true
     }
 
@@ -343,6 +360,18 @@ impl Run {
         ids.into_iter().for_each(|id| self.hub.close(id));
         assert_eq!((self.hub.watchers(), self.hub.streams()), (0, 0));
     }
+}
+
+/// Takes a message off the front of what a stream has sent, if it is there as a whole.
+pub(super) fn next_response(bytes: &mut BytesMut) -> Option<WatchResponse> {
+    let prefix = bytes.first_chunk::<5>()?;
+    assert_eq!(prefix[0], 0, "responses are not compressed");
+    let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
+    if bytes.len() < 5 + length {
+        return None;
+    }
+    bytes.advance(5);
+    Some(WatchResponse::decode(bytes.split_to(length)).unwrap())
 }
 
 /// The events that a client still wants, by revision.

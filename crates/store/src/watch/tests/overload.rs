@@ -66,7 +66,7 @@ fn streams_share_what_may_wait() {
         hub.publish(store.view());
         while hub.dispatch() {}
         let bound = limits.hub_bytes + STREAMS * (limits.floor_bytes + RESPONSE_BYTES);
-        assert!(hub.queued < bound, "{} bytes wait", hub.queued);
+        assert!(hub.queued() < bound, "{} bytes wait", hub.queued());
         for stream in &streams {
             let waiting = hub.streams[stream.0].queue.bytes();
             assert!(waiting < limits.stream_bytes + RESPONSE_BYTES, "{waiting} bytes wait");
@@ -85,7 +85,7 @@ fn streams_share_what_may_wait() {
         }
         assert!(bytes > 200 * VALUE_BYTES);
     }
-    assert_eq!(hub.queued, 0);
+    assert_eq!(hub.queued(), 0);
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn idle_streams_hold_no_bytes_and_no_view() {
     while hub.dispatch() {}
     assert_eq!(hub.take_ready(), [stream]);
     while hub.take(stream).is_some() {}
-    assert_eq!(hub.queued, 0);
+    assert_eq!(hub.queued(), 0);
     assert!(hub.take_ready().is_empty());
     hub.close(stream);
     hub.publish(store.view());
