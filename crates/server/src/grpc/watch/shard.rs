@@ -1,10 +1,11 @@
-//! A shard: the watch streams of one network thread, and the task that brings them new views.
+//! A shard: the watch streams of one network thread, and the task that brings them new views and
+//! says whose turn it is to catch up.
 //!
 //! The lock is only contended if connections ever move between threads; it is never held across
 //! an `await`.
 
-use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
@@ -14,7 +15,7 @@ use bytes::Bytes;
 use quoin_api::error::Error;
 use quoin_api::etcdserverpb::WatchRequest;
 use quoin_store::{WatchHub, WatchLimits, WatchOptions, WatchStats, WatchStreamId};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tonic::{Code, Status};
 
 use crate::bell::Bell;
@@ -36,6 +37,8 @@ pub(crate) struct Shard {
     bell: Arc<Bell>,
     progress_period: Duration,
     election_timeout: Duration,
+    /// Told when a stream waits for its turn to catch up.
+    turn_wanted: Notify,
     streams: Mutex<Streams>,
 }
 
@@ -43,6 +46,8 @@ pub(crate) struct Shard {
 struct Streams {
     hub: WatchHub,
     served: BTreeMap<WatchStreamId, Served>,
+    /// Streams that wait for their turn to catch up with a slice, each once.
+    turns: VecDeque<WatchStreamId>,
     is_stopped: bool,
 }
 
@@ -51,6 +56,7 @@ struct Streams {
 struct Served {
     waker: Option<Waker>,
     requires_leader: bool,
+    waits_for_turn: bool,
     /// Why the stream ends.
     ended: Option<Error>,
 }
@@ -76,7 +82,13 @@ impl Shard {
             bell: member.bells.add(),
             progress_period,
             election_timeout: Duration::from_millis(config.election_timeout as u64),
-            streams: Mutex::new(Streams { hub, served: BTreeMap::new(), is_stopped: false }),
+            turn_wanted: Notify::new(),
+            streams: Mutex::new(Streams {
+                hub,
+                served: BTreeMap::new(),
+                turns: VecDeque::new(),
+                is_stopped: false,
+            }),
         }
     }
 
@@ -104,6 +116,7 @@ impl Shard {
         loop {
             tokio::select! {
                 () = self.bell.rung() => self.dispatch().await,
+                () = self.turn_wanted.notified() => self.give_turn().await,
                 _ = election.tick() => {
                     leaderless = if self.member.leader() == 0 { leaderless + 1 } else { 0 };
                     if leaderless == LEADERLESS_MAX {
@@ -135,6 +148,25 @@ impl Shard {
         }
     }
 
+    /// Lets one stream catch up with a slice, and everything else have its turn before the next.
+    /// Streams that woke themselves would be run again and again before the sockets are looked at.
+    async fn give_turn(&self) {
+        let is_last = {
+            let mut streams = self.lock();
+            if let Some(stream) =
+                streams.turns.pop_front().and_then(|id| streams.served.get_mut(&id))
+            {
+                stream.waits_for_turn = false;
+                stream.waker.take().into_iter().for_each(Waker::wake);
+            }
+            streams.turns.is_empty()
+        };
+        tokio::task::yield_now().await;
+        if !is_last {
+            self.turn_wanted.notify_one();
+        }
+    }
+
     /// Opens a stream, unless the member stops.
     pub(super) fn open(&self, requires_leader: bool) -> Result<WatchStreamId, Error> {
         let mut streams = self.lock();
@@ -143,7 +175,8 @@ impl Shard {
         }
         self.bell.want(true);
         let id = streams.hub.open((*self.member.view()).clone());
-        streams.served.insert(id, Served { waker: None, requires_leader, ended: None });
+        let served = Served { waker: None, requires_leader, waits_for_turn: false, ended: None };
+        streams.served.insert(id, served);
         Ok(id)
     }
 
@@ -152,7 +185,9 @@ impl Shard {
         // A panic in the hub has been reported; this may run while it unwinds.
         let Ok(mut streams) = self.streams.lock() else { return };
         streams.hub.close(id);
-        streams.served.remove(&id);
+        if streams.served.remove(&id).is_some_and(|stream| stream.waits_for_turn) {
+            streams.turns.retain(|waiting| *waiting != id);
+        }
         if streams.served.is_empty() {
             self.bell.want(false);
         }
@@ -187,7 +222,7 @@ impl Shard {
         context: &mut Context<'_>,
     ) -> Poll<Result<Bytes, Error>> {
         let mut streams = self.lock();
-        let Streams { hub, served, .. } = &mut *streams;
+        let Streams { hub, served, turns, .. } = &mut *streams;
         let stream = served.get_mut(&id).expect("a stream is served until it is closed");
         if let Some(error) = stream.ended {
             return Poll::Ready(Err(error));
@@ -199,11 +234,11 @@ impl Shard {
         if let Some(bytes) = hub.take(id) {
             return Poll::Ready(Ok(bytes));
         }
-        if more {
-            // Others have their turn before the next slice.
-            context.waker().wake_by_ref();
-        } else {
-            stream.waker = Some(context.waker().clone());
+        stream.waker = Some(context.waker().clone());
+        if more && !stream.waits_for_turn {
+            stream.waits_for_turn = true;
+            turns.push_back(id);
+            self.turn_wanted.notify_one();
         }
         Poll::Pending
     }
