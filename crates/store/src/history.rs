@@ -48,7 +48,7 @@ pub(crate) use link::{Body, Link, Slots, filled};
 pub(crate) use packed::Packed;
 pub(crate) use place::{Files, Listed, Moved, Placing};
 use sweep::Dead;
-pub(crate) use walk::read_places;
+pub(crate) use walk::{Located, read_places};
 
 /// Slots of a chunk.
 pub(crate) const CHUNK_SLOTS: usize = 1024;

@@ -16,12 +16,16 @@ use crate::history::History;
 use crate::index::Index;
 use crate::tally::Tally;
 
+mod bound;
 mod collect;
+mod pick;
 mod range;
 mod reader;
 mod txn;
 mod write;
 
+pub use bound::Bound;
+pub(crate) use bound::Halt;
 use collect::Garbage;
 pub(crate) use reader::{Reader, Span};
 pub(crate) use txn::{run_readonly, run_txn};

@@ -48,6 +48,7 @@ pub use checkpoint::{
     WriteOptions, Written,
 };
 pub use cluster::V2Changes;
+pub use kv::Bound;
 pub use lease::{Lease, LeaseChange, MAX_LEASE_TTL_S};
 pub use membership::{
     BadChange, ClusterVersion, Downgrade, Member, Membership, cluster_id, member_id,

@@ -12,7 +12,7 @@ use quoin_api::mvccpb::KeyValue;
 use crate::alarm::Alarms;
 use crate::history::HistoryView;
 use crate::index::Index;
-use crate::kv::{self, Failure, Reader, Span};
+use crate::kv::{self, Bound, Failure, Halt, Reader, Span};
 use crate::lease::{Lease, Leases};
 use crate::membership::Membership;
 use crate::record;
@@ -22,9 +22,6 @@ use crate::v2::V2View;
 mod hash;
 
 pub use hash::{CompactionHash, HashKv};
-
-/// What a key without its value takes in an answer, about.
-const BYTES_PER_KEY_ONLY: usize = 64;
 
 /// The state after one entry. Cloning it copies pointers.
 #[derive(Clone)]
@@ -96,27 +93,36 @@ impl View {
         self.index.count().live
     }
 
-    /// About how many bytes the answer to a range will have. It is found without looking at the
-    /// keys, so it is too large where keys have much history.
-    pub fn range_bytes(&self, request: &RangeRequest) -> usize {
-        let reader = self.reader();
-        let span = Span::new(&request.key, &request.range_end);
-        let keys = match request.count_only {
-            true => 0,
-            false => reader.count(span, self.revision),
-        };
-        let limit = usize::try_from(request.limit).ok().filter(|limit| *limit > 0);
-        let keys = limit.map_or(keys, |limit| keys.min(limit));
-        let bytes_per_key = match request.keys_only {
-            true => BYTES_PER_KEY_ONLY,
-            false => self.size / self.keys().max(1),
-        };
-        keys.saturating_mul(bytes_per_key)
-    }
-
     /// Answers a range that was checked. Of the header only the revision is filled.
     pub fn range(&self, request: &RangeRequest) -> Result<RangeResponse, Error> {
         self.reader().range(request).map_err(Failure::told)
+    }
+
+    /// The same, or nothing if that takes more than is left of the bound.
+    pub fn range_within(
+        &self,
+        request: &RangeRequest,
+        bound: &mut Bound,
+    ) -> Result<Option<RangeResponse>, Error> {
+        unless_over(self.reader().range_within(request, bound))
+    }
+
+    /// Answers the beginning of a range that is neither sorted nor filtered: as many keys as take up
+    /// to so many bytes, one at least. There is no count. Returns nothing if that takes more than is
+    /// left of the bound.
+    pub fn range_page_within(
+        &self,
+        request: &RangeRequest,
+        bytes_max: usize,
+        bound: &mut Bound,
+    ) -> Result<Option<RangeResponse>, Error> {
+        unless_over(self.reader().page_within(request, bytes_max, bound))
+    }
+
+    /// Bytes of memory that the answer to a range takes while it is made. They are found from the
+    /// index and the lengths of what is stored, which takes time for each key.
+    pub fn range_bytes(&self, request: &RangeRequest) -> Result<usize, Error> {
+        self.reader().range_bytes(request).map_err(Failure::told)
     }
 
     /// Answers a transaction that only reads (see [`is_txn_readonly`](crate::is_txn_readonly));
@@ -198,6 +204,15 @@ impl View {
             revision: self.revision,
             compacted: self.compacted,
         }
+    }
+}
+
+/// What was read, or nothing if it would be over the bound.
+fn unless_over<T>(read: Result<T, Halt>) -> Result<Option<T>, Error> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(Halt::OverBound) => Ok(None),
+        Err(Halt::Failed(failure)) => Err(failure.told()),
     }
 }
 

@@ -20,8 +20,8 @@ use quoin_store::{
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
-use super::large::Room;
-use super::range_stream::RangeChunks;
+use super::large::{Held, INLINE, LargeRead};
+use super::range_stream::Chunks;
 use super::slow::Slow;
 use super::{Reply, Services};
 use crate::log;
@@ -58,12 +58,11 @@ impl Kv for Services {
     async fn range_stream(&self, request: Request<RangeRequest>) -> Reply<Self::RangeStreamStream> {
         let request = request.into_inner();
         check_range_stream(&request)?;
-        let chunks = RangeChunks::new(&self.member, request);
-        if !chunks.serializable() {
+        if !request.serializable {
             self.member.linearize().await?;
         }
-        let stream = chunks.over(self.member.view());
-        Ok(Response::new(Box::pin(tokio_stream::iter(stream))))
+        let chunks = Chunks::new(Arc::clone(&self.member), self.member.view(), request);
+        Ok(Response::new(Box::pin(chunks.stream(Arc::clone(&self.room)))))
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Reply<PutResponse> {
@@ -135,13 +134,19 @@ impl Services {
             self.member.linearize().await?;
         }
         let view = self.member.view();
-        let bytes = view.range_bytes(request);
-        if Room::is_large(bytes) {
-            return self.large_range(request.clone(), bytes).await;
-        }
-        let mut response = look(&self.member, &view, request)?;
+        let mut bound = INLINE;
+        let small = look(&self.member, || view.range_within(request, &mut bound))?;
+        let (mut response, held) = match small {
+            Some(response) => (response, None),
+            None => {
+                let member = Arc::clone(&self.member);
+                let read = LargeRange { member, view, request: request.clone() };
+                let (response, held) = self.room.read(read).await?;
+                (response, Some(held))
+            }
+        };
         self.member.fill(&mut response.header);
-        Ok(Response::new(response))
+        Ok(with_room(Response::new(response), held))
     }
 
     /// Answers a transaction that only reads.
@@ -197,20 +202,6 @@ impl Services {
         Err(Error::NoSpace)
     }
 
-    /// Answers a range of about so many bytes when there is room for it, off the thread that serves
-    /// connections: it may take long, and read files.
-    async fn large_range(&self, request: RangeRequest, bytes: usize) -> Reply<RangeResponse> {
-        let permit = self.room.enter(bytes).await?;
-        let (member, view) = (Arc::clone(&self.member), self.member.view());
-        let made = tokio::task::spawn_blocking(move || look(&member, &view, &request)).await;
-        let mut response = made.map_err(|error| Status::internal(error.to_string()))??;
-        self.member.fill(&mut response.header);
-        let held = self.room.settle(permit, response.encoded_len());
-        let mut response = Response::new(response);
-        response.extensions_mut().insert(held);
-        Ok(response)
-    }
-
     /// Fills the header of a response and sends it.
     pub(super) fn respond<T>(
         &self,
@@ -222,17 +213,48 @@ impl Services {
     }
 }
 
-/// Looks at a view for a range that was checked.
+/// A range that is too large for the thread that serves connections.
+struct LargeRange {
+    member: Arc<Member>,
+    view: Arc<View>,
+    request: RangeRequest,
+}
+
+impl LargeRead for LargeRange {
+    type Answer = RangeResponse;
+
+    fn bytes(&self) -> Result<usize, Error> {
+        self.view.range_bytes(&self.request)
+    }
+
+    fn make(&self) -> Result<(RangeResponse, usize), Error> {
+        let response = look(&self.member, || self.view.range(&self.request).map(Some))?;
+        let response = response.unwrap_or_default();
+        let bytes = response.encoded_len();
+        Ok((response, bytes))
+    }
+}
+
+/// Lets a response hold its part of the room until its client has taken it.
+fn with_room<T>(mut response: Response<T>, held: Option<Held>) -> Response<T> {
+    if let Some(held) = held {
+        response.extensions_mut().insert(held);
+    }
+    response
+}
+
+/// Takes note of a look at a view for a range, unless it ended at its bound.
 pub(super) fn look(
     member: &Member,
-    view: &View,
-    request: &RangeRequest,
-) -> Result<RangeResponse, Error> {
+    range: impl FnOnce() -> Result<Option<RangeResponse>, Error>,
+) -> Result<Option<RangeResponse>, Error> {
     let began = Instant::now();
-    let response = view.range(request);
-    let metrics = &member.metrics;
-    metrics.store.ranges.add(1);
-    metrics.requests.range_alone[usize::from(response.is_ok())].observe(began.elapsed());
+    let response = range();
+    if !matches!(response, Ok(None)) {
+        let metrics = &member.metrics;
+        metrics.store.ranges.add(1);
+        metrics.requests.range_alone[usize::from(response.is_ok())].observe(began.elapsed());
+    }
     response
 }
 

@@ -1,7 +1,9 @@
 //! Large answers: how many bytes of them may be under way at once.
 //!
-//! The answer to a range is made whole before its first byte leaves. So an answer that will be
-//! large waits until there is room for it beside the others; one that is larger than all the room
+//! The answer to a read is made whole before its first byte leaves. Each read is first tried on the
+//! thread that serves connections, within [`INLINE`], which all parts of a request share. One that
+//! looks at more or takes more is large: it is measured on another thread, and then waits until there is
+//! room beside the others for all the bytes that it will take; one that is larger than all the room
 //! goes alone. The room is given back when the client has taken the answer, or has gone away. An
 //! answer leaves in small pieces, so that what the client does not take stays here and is counted.
 //!
@@ -9,7 +11,7 @@
 //! While others wait, an answer of which nothing is taken for [`STALL_MAX`] is given up: its bytes
 //! and its room are free at once, and its stream is reset when the client takes more.
 //!
-//! Not here: answers below [`LARGE_BYTES`], which are bounded by the requests under way.
+//! Not here: smaller answers, which are bounded by the requests under way, and what is read.
 
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
@@ -20,6 +22,7 @@ use bytes::Bytes;
 use http::Response;
 use hyper::body::{Body as HttpBody, Frame};
 use quoin_api::error::Error;
+use quoin_store::Bound;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, MissedTickBehavior};
 use tonic::Status;
@@ -30,10 +33,13 @@ use crate::log;
 #[cfg(test)]
 mod tests;
 
-/// Bytes from which on an answer is large.
-const LARGE_BYTES: usize = 1 << 20;
+/// What a request may look at and take on the thread that serves connections: about a millisecond.
+pub(crate) const INLINE: Bound = Bound { keys: 16 << 10, bytes: 1 << 20 };
 /// Bytes of large answers under way. What is being made takes as much again while it is encoded.
 const ROOM_BYTES: usize = 256 << 20;
+/// Large reads that are looked at or made at once, in this process. Others wait: they look at any
+/// number of keys, and a few keep a disk and the processors busy.
+const READING_MAX: usize = 4;
 /// How long an answer may wait for room.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 /// How long a client may take nothing of its answer while others wait for room. Less than they
@@ -51,7 +57,20 @@ const UNIT_BYTES: usize = 1 << 10;
 pub(crate) struct Room {
     units: Arc<Semaphore>,
     all: u32,
+    reading: Arc<Semaphore>,
     leaving: Arc<Leaving>,
+}
+
+/// A read that is not made yet. It says the same each time.
+pub(crate) trait LargeRead: Send + Sync + 'static {
+    /// What is read.
+    type Answer: Send + 'static;
+
+    /// Bytes that the answer takes while it is made.
+    fn bytes(&self) -> Result<usize, Error>;
+
+    /// Makes the answer, and tells its encoded length.
+    fn make(&self) -> Result<(Self::Answer, usize), Error>;
 }
 
 /// A part of the room, given back when it is dropped. It travels with the response.
@@ -71,7 +90,37 @@ impl Room {
     fn new(bytes: usize) -> Self {
         let all = u32::try_from(bytes / UNIT_BYTES).unwrap_or(u32::MAX);
         let units = Arc::new(Semaphore::new(all as usize));
-        Self { units, all, leaving: Arc::default() }
+        let reading = Arc::new(Semaphore::new(READING_MAX));
+        Self { units, all, reading, leaving: Arc::default() }
+    }
+
+    /// Makes a large answer when there is room for it, off this thread.
+    pub(crate) async fn read<R: LargeRead>(&self, read: R) -> Result<(R::Answer, Held), Status> {
+        let read = Arc::new(read);
+        let measured = Arc::clone(&read);
+        let bytes = self.off_thread(move || measured.bytes()).await??;
+        let permit = self.enter(bytes).await?;
+        // The room goes with the work, which goes on if the client does not wait for it.
+        let made = self.off_thread(move || (read.make(), permit)).await?;
+        let (made, permit) = made;
+        let (answer, encoded_bytes) = made?;
+        Ok((answer, self.settle(permit, encoded_bytes)))
+    }
+
+    /// Does work that may look at any number of keys when it is its turn. Whoever works does not wait
+    /// for room.
+    pub(crate) async fn off_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Status> {
+        let turn = Arc::clone(&self.reading).acquire_owned();
+        let turn = tokio::time::timeout(WAIT_MAX, turn).await;
+        let turn = turn.map_err(|_| Error::TooManyRequests)?.map_err(|_| Error::Stopped)?;
+        let done = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            work()
+        });
+        done.await.map_err(|error| Status::internal(error.to_string()))
     }
 
     /// Bytes of the room.
@@ -86,11 +135,10 @@ impl Room {
 
     /// Returns true for an answer that needs room.
     pub(crate) fn is_large(bytes: usize) -> bool {
-        bytes >= LARGE_BYTES
+        bytes >= INLINE.bytes
     }
 
-    /// Waits for room for an answer of about so many bytes. Meanwhile answers that nobody takes are
-    /// given up.
+    /// Waits for room for an answer of so many bytes. Meanwhile answers that nobody takes are given up.
     pub(crate) async fn enter(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
         let units = self.units_of(bytes);
         let mut entered = pin!(Arc::clone(&self.units).acquire_many_owned(units));

@@ -1,49 +1,32 @@
 //! RangeStream: a range in chunks, all at the revision of the first.
 //!
 //! The chunk size starts small, so that the first keys leave at once, and then follows the bytes
-//! that the last chunk had. Memory is one chunk, whatever the range.
+//! that the last chunk had. Memory is one chunk, whatever the range: a chunk ends before the key that
+//! would make it longer than twice the size of a request. Keys behind the limit are counted once, for
+//! the last chunk.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::{Stream, stream};
 use prost::Message as _;
+use quoin_api::error::Error;
 use quoin_api::etcdserverpb::{RangeRequest, RangeResponse, RangeStreamResponse};
-use quoin_store::View;
+use quoin_store::{Bound, View};
 use tonic::Status;
 
 use super::kv::look;
+use super::large::{INLINE, Room};
 use crate::member::Member;
 
 /// Keys in the first chunk.
 const FIRST_CHUNK_KEYS: i64 = 10;
 
-/// A checked request for a range in chunks.
-pub(super) struct RangeChunks {
-    member: Arc<Member>,
-    request: RangeRequest,
-}
-
-impl RangeChunks {
-    pub(super) fn new(member: &Arc<Member>, request: RangeRequest) -> Self {
-        Self { member: Arc::clone(member), request }
-    }
-
-    pub(super) fn serializable(&self) -> bool {
-        self.request.serializable
-    }
-
-    /// Returns the chunks of the range as seen in this view. The view does not move, so a request
-    /// for the latest revision stays one.
-    pub(super) fn over(self, view: Arc<View>) -> Chunks {
-        let Self { member, request } = self;
-        let wanted = if request.limit > 0 { request.limit } else { i64::MAX };
-        Chunks { member, view, request, wanted, chunk_keys: FIRST_CHUNK_KEYS, sent: 0, done: false }
-    }
-}
-
-/// The chunks of one range. The header, `more` and `count` are in the last one only.
+/// The chunks of one range. The header and `count` are in the last one only, and `more` if the limit
+/// cut something.
 pub(super) struct Chunks {
     member: Arc<Member>,
+    /// It does not move, so a request for the latest revision stays one.
     view: Arc<View>,
     request: RangeRequest,
     /// Keys still wanted.
@@ -53,41 +36,90 @@ pub(super) struct Chunks {
     done: bool,
 }
 
-impl Iterator for Chunks {
-    type Item = Result<RangeStreamResponse, Status>;
+type Item = Result<RangeStreamResponse, Status>;
 
-    fn next(&mut self) -> Option<Self::Item> {
+impl Chunks {
+    /// The chunks of a checked range as seen in a view.
+    pub(super) fn new(member: Arc<Member>, view: Arc<View>, request: RangeRequest) -> Self {
+        let wanted = if request.limit > 0 { request.limit } else { i64::MAX };
+        Self { member, view, request, wanted, chunk_keys: FIRST_CHUNK_KEYS, sent: 0, done: false }
+    }
+
+    /// Makes one chunk after another, when the client takes it.
+    pub(super) fn stream(self, room: Arc<Room>) -> impl Stream<Item = Item> + Send {
+        stream::unfold(Some(self), move |chunks| {
+            let room = Arc::clone(&room);
+            async move { chunks?.next(&room).await }
+        })
+    }
+
+    /// The next chunk, and what comes behind it: nothing behind the last one or an error.
+    async fn next(mut self, room: &Room) -> Option<(Item, Option<Self>)> {
         if self.done {
             return None;
         }
-        let chunk = self.chunk();
-        self.done |= chunk.is_err();
-        Some(chunk)
-    }
-}
-
-impl Chunks {
-    fn chunk(&mut self) -> Result<RangeStreamResponse, Status> {
-        self.request.limit = self.chunk_keys.min(self.wanted);
-        let mut response = look(&self.member, &self.view, &self.request)?;
-        let keys = i64::try_from(response.kvs.len()).unwrap_or(i64::MAX);
-        let remaining = response.count - keys;
-        self.sent += keys;
-        self.wanted -= keys;
-        self.done = self.request.count_only || !response.more || self.wanted == 0;
-        if self.done {
-            response.count = self.sent + remaining;
-            self.member.fill(&mut response.header);
-        } else {
-            self.continue_after(&response);
-            response = RangeResponse { kvs: response.kvs, ..RangeResponse::default() };
+        // The bytes of a chunk are bounded; the keys that are passed over or counted are not.
+        let mut bound = Bound { bytes: usize::MAX, ..INLINE };
+        let mut chunk = self.chunk(&mut bound);
+        if matches!(chunk, Ok(None)) {
+            let made = room.off_thread(move || {
+                let mut bound = Bound::NONE;
+                let chunk = self.chunk(&mut bound);
+                (self, chunk)
+            });
+            match made.await {
+                Ok((chunks, made)) => (self, chunk) = (chunks, made),
+                Err(status) => return Some((Err(status), None)),
+            }
         }
-        Ok(RangeStreamResponse { range_response: Some(response) })
+        let response = match chunk {
+            Ok(chunk) => chunk.unwrap_or_default(),
+            Err(error) => return Some((Err(error.into()), None)),
+        };
+        self.sent(&response);
+        Some((Ok(RangeStreamResponse { range_response: Some(response) }), Some(self)))
     }
 
-    /// Moves the start behind the last key, and the chunk size towards the size of a request.
-    fn continue_after(&mut self, response: &RangeResponse) {
-        let last = response.kvs.last().expect("a range with more to come has returned keys");
+    /// Makes a chunk, unless that takes more than is left of the bound. It may be made again.
+    fn chunk(&mut self, bound: &mut Bound) -> Result<Option<RangeResponse>, Error> {
+        let Self { view, request, .. } = self;
+        if request.count_only {
+            let counted = look(&self.member, || view.range_within(request, bound))?;
+            return Ok(counted.map(|counted| self.last(counted)));
+        }
+        request.limit = self.chunk_keys.min(self.wanted);
+        let bytes_max = self.member.limits.request_bytes.saturating_mul(2);
+        let page = look(&self.member, || view.range_page_within(request, bytes_max, bound))?;
+        let Some(mut page) = page else { return Ok(None) };
+        let keys = keys_of(&page);
+        if page.more && keys < self.wanted {
+            return Ok(Some(RangeResponse { kvs: page.kvs, ..RangeResponse::default() }));
+        }
+        // The answer counts the keys behind its limit as well.
+        let count = RangeRequest { count_only: true, ..request.clone() };
+        page.count = match page.more {
+            false => keys,
+            true => match view.range_within(&count, bound)? {
+                Some(counted) => counted.count,
+                None => return Ok(None),
+            },
+        };
+        Ok(Some(self.last(page)))
+    }
+
+    fn last(&self, mut response: RangeResponse) -> RangeResponse {
+        response.count += self.sent;
+        self.member.fill(&mut response.header);
+        response
+    }
+
+    /// Moves the start behind the last key of a chunk, and the chunk size towards the size of a
+    /// request.
+    fn sent(&mut self, response: &RangeResponse) {
+        self.done = response.header.is_some();
+        let Some(last) = response.kvs.last() else { return };
+        self.sent += keys_of(response);
+        self.wanted -= keys_of(response);
         let mut start = last.key.to_vec();
         start.push(0);
         self.request.key = Bytes::from(start);
@@ -98,4 +130,8 @@ impl Chunks {
             self.chunk_keys = (self.chunk_keys / 2).max(1);
         }
     }
+}
+
+fn keys_of(response: &RangeResponse) -> i64 {
+    i64::try_from(response.kvs.len()).unwrap_or(i64::MAX)
 }

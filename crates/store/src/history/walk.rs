@@ -26,15 +26,20 @@ impl HistoryView {
         if self.find(revision).is_none() {
             return Ok(None);
         }
-        self.records(&[revision]).map(|mut records| records.pop())
+        self.read(&[self.locate(revision)]).map(|mut records| records.pop())
     }
 
-    /// The records of revisions that all have one, in the order in which they are asked for.
-    pub(crate) fn records(&self, revisions: &[Revision]) -> Result<Vec<Record>, CheckpointError> {
-        let mut wanted = Wanted::with_capacity(revisions.len());
-        for &revision in revisions {
-            let (at, slot) = self.find(revision).expect("every revision asked for has a record");
-            wanted.push(self.links[at].find(slot));
+    /// Where the record of a revision is that has one. Nothing is read.
+    pub(crate) fn locate(&self, revision: Revision) -> Located {
+        let (link, slot) = self.find(revision).expect("every revision asked for has a record");
+        Located { link, slot, bytes: self.links[link].length(slot) }
+    }
+
+    /// The records in some places, in the order in which they are asked for.
+    pub(crate) fn read(&self, located: &[Located]) -> Result<Vec<Record>, CheckpointError> {
+        let mut wanted = Wanted::with_capacity(located.len());
+        for &Located { link, slot, .. } in located {
+            wanted.push(self.links[link].find(slot));
         }
         wanted.read()
     }
@@ -49,6 +54,15 @@ impl HistoryView {
         };
         Walk { view: self, link, slot, batch: FIRST_BATCH, ready: Vec::new().into_iter() }
     }
+}
+
+/// Where a view has a record, and how long that is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Located {
+    link: usize,
+    slot: usize,
+    /// Bytes of the record.
+    pub(crate) bytes: usize,
 }
 
 /// Records, of which some are still to be read.

@@ -1,165 +1,148 @@
-//! Range requests: selecting, filtering, sorting and cutting, in etcd's order.
+//! Range requests: which keys to look at, in etcd's order.
 //!
 //! A limit cuts what is left after filtering and sorting, with one exception that clients of etcd
 //! may know: with a sort target but no sort order, the keys up to the limit are taken in key order
 //! first, and one more, and only they are sorted, ascending.
+//!
+//! Not here: filtering, sorting and cutting what was found (`pick`).
 
-use std::cmp::Ordering;
-
-use quoin_api::error::Error;
-use quoin_api::etcdserverpb::range_request::{SortOrder, SortTarget};
 use quoin_api::etcdserverpb::{RangeRequest, RangeResponse, ResponseHeader};
-use quoin_api::mvccpb::KeyValue;
 
 use super::Failure;
+use super::bound::{Bound, Halt};
+use super::pick::{Order, Picks, limit_of};
 use super::reader::{Found, Reader, Span};
 use crate::check::{has_key_order, has_revision_filters};
 
 impl<'a> Reader<'a> {
     /// Answers a range. Of the header only the revision is filled.
     pub(crate) fn range(&self, request: &'a RangeRequest) -> Result<RangeResponse, Failure> {
+        let mut bound = Bound::NONE;
+        self.range_within(request, &mut bound).map_err(Halt::unbounded)
+    }
+
+    /// The same, unless that takes more than is left of the bound.
+    pub(crate) fn range_within(
+        &self,
+        request: &'a RangeRequest,
+        bound: &mut Bound,
+    ) -> Result<RangeResponse, Halt> {
         let at = self.resolve(request.revision)?;
-        let span = Span::new(&request.key, &request.range_end);
         let mut response = RangeResponse {
             header: Some(ResponseHeader { revision: self.revision, ..ResponseHeader::default() }),
             ..RangeResponse::default()
         };
         if request.count_only {
-            response.count = counted(self.count(span, at));
+            let span = Span::new(&request.key, &request.range_end);
+            response.count = counted(self.count_within(span, at, bound)?);
             return Ok(response);
         }
-        let order = Order::of(request)?;
-        let (found, total) = self.select(request, span, at, &order);
-        let is_bare = request.keys_only && order.target != SortTarget::Value;
-        let mut pairs: Vec<KeyValue> = if is_bare && at == self.revision {
-            found.iter().map(Found::bare_pair).collect()
-        } else {
-            let revisions: Vec<_> = found.iter().map(|found| found.revision).collect();
-            self.pairs(&revisions)?
-        };
-        if is_bare {
-            pairs.iter_mut().for_each(strip);
-        }
-        if has_revision_filters(request) {
-            pairs.retain(|pair| passes(request, pair));
-        }
-        order.sort(&mut pairs);
-        if let Some(limit) = limit_of(request)
-            && pairs.len() > limit
-        {
-            pairs.truncate(limit);
-            response.more = true;
-        }
-        if request.keys_only {
-            pairs.iter_mut().for_each(|pair| pair.value.clear());
-        }
-        response.kvs = pairs;
-        response.count = counted(total);
+        let mut picks = Picks::new(*self, request, Order::of(request)?, bound);
+        response.count = counted(self.offer(request, at, &mut picks)?);
+        (response.kvs, response.more) = picks.finish()?;
         Ok(response)
     }
 
-    /// The keys to look at, and how many the span has in all.
-    fn select(
+    /// The first keys of a range that is neither sorted nor filtered: as many as take up to so many
+    /// bytes, one at least. Keys behind them are not counted.
+    pub(crate) fn page_within(
         &self,
-        request: &RangeRequest,
-        span: Span<'a>,
+        request: &'a RangeRequest,
+        bytes_max: usize,
+        bound: &mut Bound,
+    ) -> Result<RangeResponse, Halt> {
+        let at = self.resolve(request.revision)?;
+        let limit = limit_of(request).unwrap_or(usize::MAX);
+        let mut picks = Picks::new(*self, request, Order::of(request)?, bound);
+        let (mut keys, mut bytes, mut more) = (0, 0_usize, false);
+        for looked in self.looked(Span::new(&request.key, &request.range_end), at) {
+            if let Some(found) = &looked {
+                bytes = bytes.saturating_add(picks.bytes_of(found));
+                more = keys >= limit || (bytes > bytes_max && keys > 0);
+                keys += 1;
+            }
+            if more {
+                break;
+            }
+            picks.offer(looked)?;
+        }
+        let (kvs, _) = picks.finish()?;
+        let header = Some(ResponseHeader { revision: self.revision, ..ResponseHeader::default() });
+        Ok(RangeResponse { header, kvs, more, count: 0 })
+    }
+
+    /// Bytes that the answer to a range takes while it is made, from the lengths of what is stored:
+    /// its own, and those of everything that is held to sort it.
+    pub(crate) fn range_bytes(&self, request: &'a RangeRequest) -> Result<usize, Failure> {
+        let at = self.resolve(request.revision)?;
+        if request.count_only {
+            return Ok(0);
+        }
+        let (order, mut bound) = (Order::of(request)?, Bound::NONE);
+        let mut picks = Picks::measuring(*self, request, order, &mut bound);
+        self.offer(request, at, &mut picks).map_err(Halt::unbounded)?;
+        picks.measured().map_err(Halt::unbounded)
+    }
+
+    /// Offers the keys that may be in the answer, in ascending order. Returns how many the span has
+    /// in all.
+    fn offer(
+        &self,
+        request: &'a RangeRequest,
         at: i64,
-        order: &Order,
-    ) -> (Vec<Found<'a>>, usize) {
-        let limit = limit_of(request).map(|limit| limit.saturating_add(1));
-        let cut = limit.filter(|_| !has_revision_filters(request));
-        match (cut, span) {
-            (Some(cut), Span::Range(from, end)) if at == self.revision => {
-                let total = self.count(span, at);
-                if order.is_descending_by_key() {
-                    // The last keys only: the sort puts them into their order.
-                    let before = self.index.rank(from).live + total.saturating_sub(cut);
-                    let taken = if total == 0 { 0 } else { cut };
-                    let slots = self.index.live_from(before, end).take(taken);
-                    return (slots.filter_map(|slot| Found::at(slot, at)).collect(), total);
+        picks: &mut Picks<'a, '_>,
+    ) -> Result<usize, Halt> {
+        let span = Span::new(&request.key, &request.range_end);
+        let first = limit_of(request).map(|limit| limit.saturating_add(1));
+        let cut = first.filter(|_| !has_revision_filters(request));
+        if let (Some(cut), Span::Range(from, end)) = (cut, span)
+            && at == self.revision
+            && picks.order().is_descending_by_key()
+        {
+            // The last keys only: what comes before them in the tree is counted, not visited.
+            let total = self.index.count_range(from, end).live;
+            let before = self.index.rank(from).live + total.saturating_sub(cut);
+            for slot in self.index.live_from(before, end).take(total.min(cut)) {
+                picks.offer(Found::at(slot, at))?;
+            }
+            return Ok(total);
+        }
+        let cut = cut.filter(|_| has_key_order(request)).unwrap_or(usize::MAX);
+        let (mut keys, mut total) = (self.looked(span, at), 0);
+        while total < cut {
+            let Some(looked) = keys.next() else { return Ok(total) };
+            total += usize::from(looked.is_some());
+            picks.offer(looked)?;
+        }
+        match span {
+            // The tree knows how many there are.
+            Span::Range(from, end) if at == self.revision => {
+                Ok(self.index.count_range(from, end).live)
+            }
+            Span::Key(_) | Span::Range(..) => {
+                for looked in keys {
+                    picks.pass_over()?;
+                    total += usize::from(looked.is_some());
                 }
-                let cut = if has_key_order(request) { cut } else { total };
-                (self.found(span, at).take(cut).collect(), total)
-            }
-            (Some(cut), Span::Key(_) | Span::Range(..)) if has_key_order(request) => {
-                let mut found = self.found(span, at);
-                let taken: Vec<_> = found.by_ref().take(cut).collect();
-                let total = taken.len() + found.count();
-                (taken, total)
-            }
-            (Some(_) | None, Span::Key(_) | Span::Range(..)) => {
-                let all: Vec<_> = self.found(span, at).collect();
-                let total = all.len();
-                (all, total)
+                Ok(total)
             }
         }
     }
-}
 
-/// How an answer is sorted.
-struct Order {
-    target: SortTarget,
-    order: SortOrder,
-}
-
-impl Order {
-    /// A target without an order means ascending.
-    fn of(request: &RangeRequest) -> Result<Self, Error> {
-        let order = SortOrder::try_from(request.sort_order);
-        let target = SortTarget::try_from(request.sort_target);
-        match (target, order) {
-            (Ok(target), Ok(SortOrder::None)) if target != SortTarget::Key => {
-                Ok(Self { target, order: SortOrder::Ascend })
-            }
-            (Ok(target), Ok(order)) => Ok(Self { target, order }),
-            (Err(_), _) | (_, Err(_)) => Err(Error::InvalidSortOption),
+    /// How many keys a reader at main revision `at` finds.
+    fn count_within(&self, span: Span<'a>, at: i64, bound: &mut Bound) -> Result<usize, Halt> {
+        if let Span::Range(from, end) = span
+            && at == self.revision
+        {
+            return Ok(self.index.count_range(from, end).live);
         }
-    }
-
-    fn is_descending_by_key(&self) -> bool {
-        self.target == SortTarget::Key && self.order == SortOrder::Descend
-    }
-
-    /// Equal ones stay in key order; etcd promises no order for them.
-    fn sort(&self, pairs: &mut [KeyValue]) {
-        match (self.target, self.order) {
-            (_, SortOrder::None) | (SortTarget::Key, SortOrder::Ascend) => {}
-            (SortTarget::Key, SortOrder::Descend) => pairs.reverse(),
-            (_, SortOrder::Ascend) => pairs.sort_by(|left, right| self.compare(left, right)),
-            (_, SortOrder::Descend) => pairs.sort_by(|left, right| self.compare(right, left)),
+        let mut total = 0;
+        for looked in self.looked(span, at) {
+            bound.look(1)?;
+            total += usize::from(looked.is_some());
         }
+        Ok(total)
     }
-
-    fn compare(&self, left: &KeyValue, right: &KeyValue) -> Ordering {
-        match self.target {
-            SortTarget::Key => left.key.cmp(&right.key),
-            SortTarget::Version => left.version.cmp(&right.version),
-            SortTarget::Create => left.create_revision.cmp(&right.create_revision),
-            SortTarget::Mod => left.mod_revision.cmp(&right.mod_revision),
-            SortTarget::Value => left.value.cmp(&right.value),
-        }
-    }
-}
-
-/// The limit that a request sets, if it sets one.
-fn limit_of(request: &RangeRequest) -> Option<usize> {
-    let limit = usize::try_from(request.limit).ok()?;
-    (limit > 0).then_some(limit)
-}
-
-/// Whether a key passes all filters that the request sets.
-fn passes(request: &RangeRequest, pair: &KeyValue) -> bool {
-    let passes = |min: i64, number: i64, max: i64| {
-        (max == 0 || number <= max) && (min == 0 || number >= min)
-    };
-    passes(request.min_mod_revision, pair.mod_revision, request.max_mod_revision)
-        && passes(request.min_create_revision, pair.create_revision, request.max_create_revision)
-}
-
-/// Leaves what etcd 3.7 answers to a request for keys only from its index, which has no leases.
-fn strip(pair: &mut KeyValue) {
-    pair.value.clear();
-    pair.lease = 0;
 }
 
 fn counted(count: usize) -> i64 {

@@ -5,7 +5,7 @@ use quoin_api::error::Error;
 use quoin_api::mvccpb::KeyValue;
 
 use crate::checkpoint::CheckpointError;
-use crate::history::HistoryView;
+use crate::history::{HistoryView, Located};
 use crate::index::{Index, KeyState, Latest};
 use crate::record;
 use crate::revision::Revision;
@@ -61,7 +61,21 @@ impl<'a> Found<'a> {
         Some(Self { key: Key::Stored(slot), latest, revision })
     }
 
-    /// The key without its value, for a reader at the newest revision. No record has to be read.
+    /// What the index knows of what this reader sees; nothing if the key changed after that.
+    pub(crate) fn latest(&self) -> Option<&Latest> {
+        (self.latest.modified == self.revision).then_some(&self.latest)
+    }
+
+    /// Bytes of the key.
+    pub(crate) fn key_bytes(&self) -> usize {
+        match &self.key {
+            Key::Given(key) => key.len(),
+            Key::Stored(slot) => slot.key().len(),
+        }
+    }
+
+    /// The key without its value, for a key that did not change after what this reader sees. No
+    /// record has to be read.
     pub(crate) fn bare_pair(&self) -> KeyValue {
         let key = match &self.key {
             Key::Given(key) => Bytes::copy_from_slice(key),
@@ -92,20 +106,21 @@ impl<'a> Reader<'a> {
         Ok(revision)
     }
 
-    /// How many keys a reader at main revision `at` finds.
-    pub(crate) fn count(&self, span: Span<'a>, at: i64) -> usize {
-        match span {
-            Span::Range(from, end) if at == self.revision => self.index.count_range(from, end).live,
-            Span::Key(_) | Span::Range(..) => self.found(span, at).count(),
-        }
-    }
-
     /// The keys that a reader at main revision `at` finds, in order.
     pub(crate) fn found(
         &self,
         span: Span<'a>,
         at: i64,
     ) -> impl Iterator<Item = Found<'a>> + use<'a> {
+        self.looked(span, at).flatten()
+    }
+
+    /// The same, with a step also for each key that the reader passes over.
+    pub(crate) fn looked(
+        &self,
+        span: Span<'a>,
+        at: i64,
+    ) -> impl Iterator<Item = Option<Found<'a>>> + use<'a> {
         let newest = at == self.revision;
         let (single, range) = match span {
             Span::Key(key) => (self.index.find(key).map(|slot| (key, slot)), None),
@@ -114,11 +129,11 @@ impl<'a> Reader<'a> {
                 (None, Some(if newest { slots.live_only() } else { slots }))
             }
         };
-        let single = single.into_iter().filter_map(move |(key, slot)| {
+        let single = single.into_iter().map(move |(key, slot)| {
             let found = Found::at(slot, at)?;
             Some(Found { key: Key::Given(key), ..found })
         });
-        single.chain(range.into_iter().flatten().filter_map(move |slot| Found::at(slot, at)))
+        single.chain(range.into_iter().flatten().map(move |slot| Found::at(slot, at)))
     }
 
     /// The live keys at the newest revision.
@@ -156,7 +171,16 @@ impl<'a> Reader<'a> {
 
     /// What the changes at some revisions stored, as parts of their records.
     pub(crate) fn pairs(&self, revisions: &[Revision]) -> Result<Vec<KeyValue>, CheckpointError> {
-        let records = self.history.records(revisions)?;
+        let located: Vec<_> = revisions.iter().map(|&it| self.history.locate(it)).collect();
+        self.located_pairs(&located)
+    }
+
+    /// The same of changes whose records are located.
+    pub(crate) fn located_pairs(
+        &self,
+        located: &[Located],
+    ) -> Result<Vec<KeyValue>, CheckpointError> {
+        let records = self.history.read(located)?;
         let pairs = records.iter().map(|record| record::decode(&record.bytes));
         Ok(pairs.map(|pair| pair.expect("stored records are canonical")).collect())
     }

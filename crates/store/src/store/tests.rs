@@ -19,7 +19,7 @@ use quoin_api::membershippb::{
 use quoin_api::raftpb::ConfChange;
 
 use super::{Applied, EntryData, Fatal, Reply, Store};
-use crate::{Member, RequestKind, Tally};
+use crate::{Bound, Member, RequestKind, Tally};
 
 mod exhaustive;
 mod model;
@@ -95,6 +95,79 @@ fn revision_of(reply: Result<Reply, Error>) -> i64 {
         Reply::Alarm(response) => response.header,
     };
     header.expect("the answer has a header").revision
+}
+
+/// A chunk of a streamed range had as many keys as the last one fitted: after many small keys, one had
+/// thousands of values of a megabyte. It ends before the key that makes it too long.
+#[test]
+fn a_page_ends_at_its_bytes() {
+    let mut store = Store::new();
+    for n in 0..50_u8 {
+        let value = Bytes::from(vec![b'v'; if n < 40 { 1 } else { 10_000 }]);
+        let put = PutRequest { key: Bytes::from(vec![n]), value, ..PutRequest::default() };
+        apply(&mut store, put_request(put)).unwrap();
+    }
+    let view = store.view();
+    let page = |request: &RangeRequest| {
+        let mut bound = Bound::NONE;
+        let page = view.range_page_within(request, 20_000, &mut bound).unwrap().unwrap();
+        (page.kvs.len(), page.more, page.count)
+    };
+    let mut range = RangeRequest { range_end: Bytes::from_static(&[0]), ..Default::default() };
+    let expected = [
+        (0, 41, true),
+        (41, 1, true),
+        (40, 1, true),
+        (48, 1, true),
+        (49, 1, false),
+        (50, 0, false),
+    ];
+    for (first, keys, more) in expected {
+        range.key = Bytes::from(vec![first]);
+        assert_eq!(page(&range), (keys, more, 0), "from {first}");
+    }
+    (range.key, range.limit) = (Bytes::from(vec![0]), 40);
+    assert_eq!(page(&range), (40, true, 0));
+    (range.key, range.limit) = (Bytes::from(vec![48]), 1);
+    assert_eq!(page(&range), (1, true, 0), "the limit cuts, too");
+    let mut bound = Bound { keys: 5, bytes: 1 << 20 };
+    assert_eq!(view.range_page_within(&range, 20_000, &mut bound).unwrap().unwrap().kvs.len(), 1);
+    (range.key, range.limit) = (Bytes::from(vec![0]), 0);
+    let mut bound = Bound { keys: 5, bytes: 1 << 20 };
+    assert_eq!(view.range_page_within(&range, 20_000, &mut bound), Ok(None));
+}
+
+/// Beyond twice the limit, keys that are cut are let go of while others are still to come.
+#[test]
+fn a_limit_cuts_after_sorting_however_many_keys_there_are() {
+    let mut store = Store::new();
+    for n in 0..1500_u32 {
+        let key = Bytes::from((n * 7 % 1000).to_be_bytes().to_vec());
+        let value = Bytes::from((n * 11 % 600).to_be_bytes().to_vec());
+        apply(&mut store, put_request(PutRequest { key, value, ..Default::default() })).unwrap();
+    }
+    let (view, all) = (store.view(), Bytes::from_static(&[0]));
+    for (target, order) in (0..5).flat_map(|target| [(target, 1), (target, 2)]) {
+        for revision in [0, 1200] {
+            let range = RangeRequest {
+                key: all.clone(),
+                range_end: all.clone(),
+                revision,
+                sort_target: target,
+                sort_order: order,
+                ..RangeRequest::default()
+            };
+            let whole = view.range(&range).unwrap();
+            assert!(whole.kvs.len() >= 1000 && !whole.more);
+            for limit in [1, 7, 300, 999, 1000, 1001] {
+                let limit_usize = usize::try_from(limit).unwrap();
+                let cut = view.range(&RangeRequest { limit, ..range.clone() }).unwrap();
+                let kept = whole.kvs.len().min(limit_usize);
+                assert_eq!(cut.kvs, whole.kvs[..kept], "{target} {order} {limit}");
+                assert_eq!((cut.more, cut.count), (kept < whole.kvs.len(), whole.count));
+            }
+        }
+    }
 }
 
 #[test]

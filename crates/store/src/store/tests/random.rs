@@ -11,10 +11,13 @@ use quoin_vfs::{FileSystem, MemFs};
 
 use super::model::Model;
 use super::*;
+use crate::Bound;
 use crate::bbolt::DbImport;
 use crate::checkpoint::{Checkpoint, ConfState, WriteOptions, Written};
 use crate::view::View;
-use quoin_api::etcdserverpb::Compare;
+use quoin_api::etcdserverpb::range_request::SortTarget;
+use quoin_api::etcdserverpb::{Compare, RangeResponse};
+use quoin_api::mvccpb::KeyValue;
 
 #[derive(Clone, Debug)]
 pub(super) enum Step {
@@ -294,6 +297,7 @@ pub(super) fn run(store: &mut Store, model: &mut Model, files: &mut Files, step:
         Step::Range(range) => {
             let expected = model.range(&range);
             assert_eq!(store.view().range(&range), expected);
+            check_bytes(&store.view(), &range, expected.as_ref());
             let request = InternalRaftRequest { range: Some(range), ..Default::default() };
             assert_eq!(apply(store, request), expected.map(Reply::Range));
         }
@@ -314,6 +318,29 @@ pub(super) fn run(store: &mut Store, model: &mut Model, files: &mut Files, step:
             *files = Files::new();
         }
         Step::View => {}
+    }
+}
+
+/// Compares what an answer is measured to take with what it takes.
+fn check_bytes(view: &View, range: &RangeRequest, expected: Result<&RangeResponse, &Error>) {
+    let measured = view.range_bytes(range);
+    let response = match expected {
+        Ok(response) => response,
+        Err(error) => return assert_eq!(measured.as_ref(), Err(error)),
+    };
+    let kvs = response.kvs.clone();
+    let held = kvs.len() * size_of::<KeyValue>();
+    let encoded = RangeResponse { kvs, ..RangeResponse::default() }.encoded_len();
+    let measured = measured.unwrap();
+    let holds_more = range.keys_only || range.sort_target == SortTarget::Value as i32;
+    assert!(measured == encoded + held || (holds_more && measured > encoded + held));
+    let bytes_max = |bytes| {
+        let mut bound = Bound { keys: 1000, bytes };
+        view.range_within(range, &mut bound)
+    };
+    assert_eq!(bytes_max(1 << 20).unwrap().as_ref(), Some(response));
+    if encoded > 0 {
+        assert_eq!(bytes_max(encoded - 1), Ok(None), "{range:?}");
     }
 }
 
