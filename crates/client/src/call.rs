@@ -2,9 +2,9 @@
 //!
 //! - A request that the server did not process, because the connection was closing, goes to the
 //!   next connection, without counting as an attempt.
-//! - A read is repeated as long as the answer is Unavailable.
-//! - A change is never repeated after it was sent, unless a learner refused it and there are
-//!   other endpoints.
+//! - A read is repeated as long as the answer is Unavailable, or the server's own time for it ended.
+//! - A change is repeated after it was sent only if the server says that it did nothing with it: a
+//!   learner refused it and there are other endpoints, or there was no leader to propose it to.
 //! - After each round over a majority of the endpoints there is a short pause.
 
 use std::error::Error as _;
@@ -22,7 +22,7 @@ use tonic::metadata::MetadataValue;
 use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
 
-use crate::connection::{Connection, Untaken};
+use crate::connection::{Connection, PREFACE, Untaken};
 use crate::pool::Pool;
 use crate::{API_VERSION, Client, Error, FailedAttempt};
 
@@ -30,6 +30,9 @@ use crate::{API_VERSION, Client, Error, FailedAttempt};
 const MAX_ATTEMPTS: u32 = 100;
 /// The pause after a round, give or take a tenth.
 const PAUSE: Duration = Duration::from_millis(25);
+/// The least time that a call must have left for a change to be repeated. Closer to the end, the server
+/// may have stopped waiting for what it has proposed, because its clock ticks differently.
+const CHANGE_LEFT_MIN: Duration = Duration::from_millis(100);
 /// Deadlines further away than this are none.
 pub(crate) const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
@@ -57,11 +60,19 @@ pub(crate) enum Repeat {
 
 impl Repeat {
     /// Returns whether `error` allows another attempt with `endpoints` to choose from.
-    pub(crate) fn allows(self, error: &Error, endpoints: usize) -> bool {
-        if *error == Error::Server(Known::NotSupportedForLearner) && endpoints > 1 {
-            return true;
+    pub(crate) fn allows(self, error: &Error, endpoints: usize, left: Duration) -> bool {
+        match error {
+            // The time of the call itself.
+            Error::Deadline { .. } => return false,
+            Error::Server(Known::NotSupportedForLearner) if endpoints > 1 => return true,
+            // A server that finds no leader gives up before the client does, and has proposed nothing.
+            Error::Server(Known::ContextDeadlineExceeded) if left >= CHANGE_LEFT_MIN => {
+                return true;
+            }
+            _ => {}
         }
-        self == Self::IfUnavailable && error.code() == Some(Code::Unavailable)
+        let passes = [Code::Unavailable, Code::DeadlineExceeded, Code::Cancelled];
+        self == Self::IfUnavailable && error.code().is_some_and(|code| passes.contains(&code))
     }
 }
 
@@ -92,8 +103,13 @@ impl Client {
             };
             self.observe(pool, method, attempt, &failure);
             attempt += 1;
-            if attempt == MAX_ATTEMPTS || !method.repeat.allows(&failure.error, pool.len()) {
-                return Err(failure.error);
+            let left = deadline.saturating_duration_since(Instant::now());
+            let may_repeat = method.repeat.allows(&failure.error, pool.len(), left);
+            if attempt == MAX_ATTEMPTS || !may_repeat {
+                let is_over = left < CHANGE_LEFT_MIN
+                    && failure.error == Error::Server(Known::ContextDeadlineExceeded);
+                let over = Error::Deadline { unreachable: None };
+                return Err(if is_over { over } else { failure.error });
             }
             let round = u32::try_from(pool.len() / 2 + 1).unwrap_or(u32::MAX);
             if attempt.is_multiple_of(round) && timeout_at(deadline, pause()).await.is_err() {
@@ -143,7 +159,8 @@ impl Client {
     {
         loop {
             if Instant::now() >= deadline {
-                return Err(self.expired(pool, None));
+                let error = Error::Deadline { unreachable: None };
+                return Err(Failure { error, addresses: None });
             }
             let Ok(connection) = timeout_at(deadline, pool.next()).await else {
                 return Err(self.expired(pool, None));
@@ -178,8 +195,15 @@ impl Client {
     fn expired(&self, pool: &Pool, addresses: Option<(SocketAddr, SocketAddr)>) -> Failure {
         let unreachable = match addresses {
             Some(_) => None,
-            None => pool.last_failure().map(|reason| {
-                format!("latest balancer error: connection error: desc = \"transport: {reason}\"")
+            None => Some(match pool.last_failure() {
+                Some(reason) => {
+                    let transport = if reason.starts_with(PREFACE) { "" } else { "transport: " };
+                    format!(
+                        "latest balancer error: connection error: desc = \"{transport}{reason}\""
+                    )
+                }
+                None => "context deadline exceeded while waiting for connections to become ready"
+                    .to_owned(),
             }),
         };
         Failure { error: Error::Deadline { unreachable }, addresses }

@@ -124,7 +124,7 @@ async fn greet(
     addresses: Option<(SocketAddr, SocketAddr)>,
     options: &Options,
 ) -> Result<(Connection, Driver), String> {
-    let failed = |error: &dyn fmt::Display| format!("HTTP/2 handshake failed: {error}");
+    let failed = |error: &dyn fmt::Display| format!("{PREFACE}: {error}");
     let (greeted, greeting) = oneshot::channel();
     let stream = Greeted { stream, head: Vec::new(), greeted: Some(greeted) };
     let mut builder = http2::Builder::new(TokioExecutor::new());
@@ -138,28 +138,45 @@ async fn greet(
         builder.handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
     let mut driver: Driver = Box::pin(connection);
     tokio::select! {
-        greeting = greeting => match greeting {
-            Ok(()) => Ok((Connection { sender, origin, addresses }, driver)),
-            Err(_) => Err(failed(&"the server does not speak HTTP/2")),
+        biased;
+        // The driver also fails over a greeting that is none, and knows less about it.
+        Ok(greeting) = greeting => match greeting {
+            Greeting::Settings => Ok((Connection { sender, origin, addresses }, driver)),
+            Greeting::Http1 => Err(failed(&HTTP1_GREETING)),
+            Greeting::Other => Err(failed(&"http2: frame too large")),
         },
         ended = &mut driver => match ended {
-            Ok(()) => Err(failed(&"connection closed")),
+            Ok(()) => Err(failed(&"EOF")),
             Err(error) => Err(failed(&error)),
         },
     }
 }
 
-/// A stream that tells when the first frame header has arrived, and drops the word if that is no
-/// SETTINGS frame.
+/// How the reason begins if a server is there and does not speak HTTP/2.
+pub(crate) const PREFACE: &str = "error reading server preface";
+/// What gRPC for Go says of a server that answers in HTTP/1.1.
+const HTTP1_GREETING: &str = "http2: failed reading the frame payload: http2: frame too large, \
+                              note that the frame header looked like an HTTP/1.1 header";
+
+/// What a server sent first.
+enum Greeting {
+    Settings,
+    Http1,
+    Other,
+}
+
+/// A stream that tells what the first frame header is.
 struct Greeted<S> {
     stream: S,
     head: Vec<u8>,
-    greeted: Option<oneshot::Sender<()>>,
+    greeted: Option<oneshot::Sender<Greeting>>,
 }
 
 /// Three bytes of length, then the type of the frame.
 const FRAME_TYPE: usize = 3;
 const SETTINGS: u8 = 4;
+/// How a response of HTTP/1.1 begins. It is as long as the header of a frame.
+const HTTP1: &[u8] = b"HTTP/1.1 ";
 
 impl<S: AsyncRead + Unpin> AsyncRead for Greeted<S> {
     fn poll_read(
@@ -170,14 +187,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for Greeted<S> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if self.greeted.is_some() {
-            let missing = FRAME_TYPE + 1 - self.head.len();
+            let missing = HTTP1.len() - self.head.len();
             self.head.extend(buffer.filled()[before..].iter().take(missing));
             if let Some(&kind) = self.head.get(FRAME_TYPE)
                 && let Some(greeted) = self.greeted.take()
-                && kind == SETTINGS
             {
+                let greeting = match kind {
+                    _ if self.head.starts_with(HTTP1) => Greeting::Http1,
+                    SETTINGS => Greeting::Settings,
+                    _ => Greeting::Other,
+                };
                 // The receiver is gone only if nobody waits for this connection any more.
-                greeted.send(()).ok();
+                greeted.send(greeting).ok();
             }
         }
         polled

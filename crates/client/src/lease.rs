@@ -62,7 +62,8 @@ impl Client {
         let deadline = self.deadline();
         loop {
             let mut stream = None;
-            match timeout_at(deadline, self.renew(&mut stream, id)).await {
+            // The server waits for a leader longer than it takes to elect one.
+            match timeout_at(deadline, self.renew(&mut stream, id, false)).await {
                 Err(_) => return Err(self.out_of_time()),
                 Ok(Ok(response)) if response.ttl <= 0 => {
                     return Err(Error::Server(Known::LeaseNotFound));
@@ -89,11 +90,12 @@ impl Client {
         &self,
         stream: &mut Option<Stream>,
         id: i64,
+        requires_leader: bool,
     ) -> Result<pb::LeaseKeepAliveResponse, Broken> {
         if stream.is_none() {
             let connection = self.pool.next().await;
             let (requests, waiting) = mpsc::channel(REQUESTS_WAITING);
-            let answers = self.open(connection, KEEP_ALIVE, waiting);
+            let answers = self.open(connection, KEEP_ALIVE, waiting, requires_leader);
             *stream = Some(Stream { requests, answers });
         }
         let Some(Stream { requests, answers }) = stream else {
@@ -139,7 +141,7 @@ impl KeepAlive {
     pub async fn next(&mut self) -> Option<pb::LeaseKeepAliveResponse> {
         sleep_until(self.next).await;
         loop {
-            let renewal = self.client.renew(&mut self.stream, self.id);
+            let renewal = self.client.renew(&mut self.stream, self.id, true);
             match timeout_at(self.deadline, renewal).await {
                 Ok(Ok(response)) => {
                     let seconds = u64::try_from(response.ttl).ok().filter(|&ttl| ttl > 0)?;

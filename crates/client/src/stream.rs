@@ -28,21 +28,23 @@ pub(crate) const REQUESTS_WAITING: usize = 16;
 pub(crate) type Inbound<Resp> = Pin<Box<dyn Stream<Item = Result<Resp, Status>> + Send>>;
 
 impl Client {
-    /// Opens a stream that the server ends when it loses its leader. Nothing is sent before the
-    /// stream is read.
+    /// Opens a stream, which the server ends when it loses its leader if that is required. Nothing is
+    /// sent before the stream is read.
     pub(crate) fn open<Req, Resp>(
         &self,
         connection: Connection,
         path: &'static str,
         mut requests: mpsc::Receiver<Req>,
+        requires_leader: bool,
     ) -> Inbound<Resp>
     where
         Req: Message + 'static,
         Resp: Message + Default + 'static,
     {
         let mut request = announced(poll_fn(move |cx| requests.poll_recv(cx)));
-        let leader = MetadataValue::from_static("true");
-        request.metadata_mut().insert("hasleader", leader);
+        if requires_leader {
+            request.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));
+        }
         let mut grpc = self.grpc(connection);
         let opened = async move {
             let codec: ProstCodec<Req, Resp> = ProstCodec::default();

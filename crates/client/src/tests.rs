@@ -191,8 +191,35 @@ async fn a_change_refused_by_a_learner_goes_to_the_next_endpoint() {
     let error = client.put(put()).await.unwrap_err();
     assert_eq!(error, Error::Server(Known::NotSupportedForLearner));
     for (endpoints, allowed) in [(1, false), (2, true)] {
-        assert_eq!(Repeat::IfRefused.allows(&error, endpoints), allowed);
+        let left = Duration::from_secs(1);
+        assert_eq!(Repeat::IfRefused.allows(&error, endpoints, left), allowed);
     }
+}
+
+/// Without a quorum `etcdctl --command-timeout=10s put` ended after 7 s with "rpc error: code =
+/// DeadlineExceeded", which is the time of the server. It had no leader to propose the change to, so
+/// the change can be sent again until the time of the client ends.
+#[tokio::test]
+async fn a_server_that_gave_up_waiting_for_a_leader_is_asked_again() {
+    let gave_up = || Play::Refuse(Known::ContextDeadlineExceeded);
+    let script = vec![gave_up(), gave_up(), Play::message(&pb::PutResponse::default())];
+    let server = Server::start(script).await;
+    connect(&[&server.endpoint]).put(put()).await.unwrap();
+    assert_eq!(server.asked().len(), 3);
+
+    let server = Server::start(vec![gave_up(), Play::Hang]).await;
+    let soon = Some(Duration::from_millis(300));
+    let options = Options { command_timeout: soon, ..options(&[&server.endpoint]) };
+    let error = Client::connect(options).unwrap().put(put()).await.unwrap_err();
+    assert_eq!(error, Error::Deadline { unreachable: None });
+    // It may have been proposed if somebody between us and the server gave up.
+    let script = vec![Play::Fail(Code::DeadlineExceeded, "upstream timeout")];
+    let server = Server::start(script).await;
+    connect(&[&server.endpoint]).put(put()).await.unwrap_err();
+    assert_eq!(server.asked().len(), 1);
+    // Near the end, the server may speak of the time of the call.
+    let error = Error::Server(Known::ContextDeadlineExceeded);
+    assert!(!Repeat::IfRefused.allows(&error, 1, Duration::from_millis(50)));
 }
 
 #[tokio::test]

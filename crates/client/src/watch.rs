@@ -185,7 +185,8 @@ impl Task {
     /// Works on one stream; none if no handle is left.
     async fn serve(&mut self, connection: Connection) -> Option<Ended> {
         let (requests, waiting) = mpsc::channel(REQUESTS_WAITING);
-        let mut inbound: Inbound<pb::WatchResponse> = self.client.open(connection, WATCH, waiting);
+        let mut inbound: Inbound<pb::WatchResponse> =
+            self.client.open(connection, WATCH, waiting, true);
         self.table.begin();
         while !self.table.is_empty() {
             while let Some(request) = self.table.next_request() {

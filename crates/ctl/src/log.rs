@@ -1,6 +1,6 @@
 //! Log lines on standard error, one JSON object each, in the form of etcd's logger.
 
-use quoin_client::FailedAttempt;
+use quoin_client::{Error, FailedAttempt};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
@@ -31,6 +31,18 @@ fn line(now: OffsetDateTime, head: &[(&str, &str)], fields: &[(&str, String)]) -
 pub(crate) fn info(caller: &str, message: &str, fields: &[(&str, String)]) {
     let head = [("level", "info"), ("caller", caller), ("msg", message)];
     output::complain(&line(OffsetDateTime::now_utc(), &head, fields));
+}
+
+/// Logs that no stream to a server could be opened.
+pub(crate) fn failed_stream(caller: &str, error: &Error) {
+    let head = [
+        ("level", "error"),
+        ("logger", "client"),
+        ("caller", caller),
+        ("msg", "streamer failed to create ClientStream"),
+    ];
+    let fields = [("error", log_string(&error.wire_text()))];
+    output::complain(&line(OffsetDateTime::now_utc(), &head, &fields));
 }
 
 /// Logs that one attempt of a call failed. `logger` names the part of the program that called.
@@ -84,8 +96,6 @@ fn variable(level: &str, message: &str, variable: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use quoin_client::Error;
-
     use super::*;
 
     #[test]

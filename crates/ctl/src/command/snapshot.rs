@@ -70,9 +70,15 @@ async fn fetch(client: &Client, endpoint: &str, part: &Path) -> Result<String, S
     })?;
     log::info(CALLER, "created temporary db file", &[("path", shown(part))]);
     let start = Instant::now();
-    let mut snapshot = client.snapshot().await.map_err(|error| error.to_string())?;
+    let opened = client.snapshot().await;
+    let mut snapshot = opened.map_err(|error| {
+        log::failed_stream(CALLER, &error);
+        error.to_string()
+    })?;
+    log::info(CALLER, "opened snapshot stream; downloading", &[]);
     log::info(CALLER, "fetching snapshot", &[("endpoint", log_string(endpoint))]);
     let size = write(&mut snapshot, &mut file).await?;
+    log::info(CALLER, "completed snapshot read; closing", &[]);
     file.sync_all()
         .map_err(|error| format!("could not fsync snapshot: {}", failed("sync", part, &error)))?;
     let took = i64::try_from(start.elapsed().as_nanos()).unwrap_or(i64::MAX);
