@@ -288,6 +288,7 @@ impl Running {
             hashes: Arc::clone(&member.hashes),
             tick: config.heartbeat(),
             slow_apply: config.warning_apply_duration.std(),
+            keeps_log: config.max_wals == 0,
             campaign_alone: config.initial_election_tick_advance,
         };
         let threads = driver::start(node, wal, receiver, parts)?;

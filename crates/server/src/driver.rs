@@ -121,6 +121,8 @@ pub(crate) struct Parts {
     pub(crate) tick: Duration,
     /// A batch of entries that takes longer to apply is slow.
     pub(crate) slow_apply: Duration,
+    /// Whether files of the log stay that nothing needs any more.
+    pub(crate) keeps_log: bool,
     /// Whether a member that is alone in its cluster may campaign at once.
     pub(crate) campaign_alone: bool,
 }
@@ -161,6 +163,7 @@ pub(crate) fn start(
         outside: Arc::clone(&parts.outside),
         inputs: parts.inputs.clone(),
         metrics: Arc::clone(&parts.member.metrics),
+        keeps_all: parts.keeps_log,
     };
     let log = spawn("log", move || log.run())?;
     let (known, lines) =

@@ -112,9 +112,10 @@ settings! {
             "Comma-separated URLs to listen on for HTTP clients only; the other client URLs then \
              serve gRPC only.";
         "max-snapshots" max_snapshots: usize = 5,
-            "Number of snapshot files to keep (0 keeps all). Deprecated since 3.6.";
+            "Accepted for compatibility: there are no snapshot files. Deprecated since 3.6.";
         "max-wals" max_wals: usize = 5,
-            "Number of write-ahead log files to keep (0 keeps all).";
+            "0 keeps all files of the write-ahead log. Otherwise a file goes when nothing needs it, so \
+             that fewer than this number are kept.";
         "memory-mlock" memory_mlock: bool = false,
             "Whether the memory of the process is locked, so that it is never swapped out.";
         "quota-backend-bytes" quota_backend_bytes: i64 = 0,
@@ -356,7 +357,7 @@ settings! {
         "corrupt-check-time" corrupt_check_time: GoDuration = secs(0),
             "Time between two comparisons of the members' data (0 never compares).";
         "compact-hash-check-time" compact_hash_check_time: GoDuration = secs(60),
-            "Time between two comparisons of the members' hashes after compactions.";
+            "Accepted for compatibility: hashes after compactions are not compared.";
         "compaction-batch-limit" compaction_batch_limit: isize = 0,
             "Number of revisions that one step of a compaction removes. 0 means 1000.";
         "compaction-sleep-interval" compaction_sleep_interval: GoDuration = secs(0),

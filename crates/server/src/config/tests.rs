@@ -313,7 +313,6 @@ fn the_table_has_no_row_twice() {
         rows.iter().map(|row| row.key).filter(|key| !key.is_empty()).collect();
     assert_eq!(flags.len(), rows.iter().filter(|row| !row.flag.is_empty()).count());
     assert_eq!(keys.len(), rows.iter().filter(|row| !row.key.is_empty()).count());
-    assert_eq!(support::unknown(), Vec::<&str>::new());
 }
 
 #[test]

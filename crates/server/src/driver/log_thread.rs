@@ -27,6 +27,8 @@ pub(super) struct LogThread {
     pub(super) outside: Arc<dyn Outside>,
     pub(super) inputs: SyncSender<Input>,
     pub(super) metrics: Arc<Metrics>,
+    /// Whether segments stay that nothing needs any more.
+    pub(super) keeps_all: bool,
     /// Where the thread that prepares the next segment leaves it.
     pub(super) spare: (SyncSender<Option<Spare>>, Receiver<Option<Spare>>),
 }
@@ -68,8 +70,10 @@ impl LogThread {
             self.outside.snapshots_settled(settled);
         }
         match batch.iter().filter_map(|work| work.release).max() {
-            Some(index) => self.wal.release_to(index).map_err(|error| error.to_string()),
-            None => Ok(()),
+            Some(index) if !self.keeps_all => {
+                self.wal.release_to(index).map_err(|error| error.to_string())
+            }
+            Some(_) | None => Ok(()),
         }
     }
 
