@@ -16,6 +16,7 @@ pub mod checker;
 pub mod cluster;
 pub mod compare;
 pub mod ctl;
+pub mod frames;
 pub mod generate;
 pub mod history;
 pub mod metrics;

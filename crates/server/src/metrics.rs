@@ -30,7 +30,7 @@ mod value;
 use std::array;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use quoin_node::Counts;
@@ -44,6 +44,7 @@ pub(crate) use peers::{Direction, PeerMetrics};
 pub(crate) use rpc::{Call, Received, Rpcs};
 pub(crate) use value::{Counter, Gauge, Histogram, Present};
 
+use crate::grpc::unfinished::Unfinished;
 use crate::grpc::watch::Shard;
 use crate::http::checks::{Check, Question};
 
@@ -61,8 +62,10 @@ pub(crate) struct Metrics {
     pub(crate) store: StoreMetrics,
     pub(crate) disk: DiskMetrics,
     pub(crate) http: HttpMetrics,
+    pub(crate) fronts: FrontMetrics,
     pub(crate) appends: Appends,
     shards: Mutex<Vec<Weak<Shard>>>,
+    unfinished: OnceLock<Arc<Unfinished>>,
 }
 
 /// What the consensus thread and those who wait for it count.
@@ -163,6 +166,16 @@ impl HttpMetrics {
     }
 }
 
+/// What the client port counts.
+#[derive(Debug, Default)]
+pub(crate) struct FrontMetrics {
+    pub(crate) connections: AtomicU64,
+    pub(crate) connections_max: AtomicU64,
+    pub(crate) connections_refused: Counter,
+    /// Connections that were ended because their clients pinged too often.
+    pub(crate) too_many_pings: Counter,
+}
+
 impl Metrics {
     /// Nothing counted. How long handlers of gRPC take is measured only if that is asked for.
     pub(crate) fn new(measures_handlers: bool) -> Self {
@@ -225,8 +238,10 @@ impl Metrics {
                 received_save: Histogram::seconds(Duration::from_millis(100), 10),
             },
             http: HttpMetrics::default(),
+            fronts: FrontMetrics::default(),
             appends: Appends::default(),
             shards: Mutex::default(),
+            unfinished: OnceLock::new(),
         }
     }
 
@@ -271,6 +286,11 @@ impl Metrics {
     /// Shows the watch streams of a network thread for as long as it has them.
     pub(crate) fn add_shard(&self, shard: &Arc<Shard>) {
         self.shards.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(shard));
+    }
+
+    /// Shows what is held of requests that are not whole.
+    pub(crate) fn show_unfinished(&self, unfinished: &Arc<Unfinished>) {
+        self.unfinished.get_or_init(|| Arc::clone(unfinished));
     }
 
     fn shards(&self) -> Vec<Arc<Shard>> {

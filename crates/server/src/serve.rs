@@ -5,12 +5,15 @@
 //!
 //! Invariants:
 //! - A connection lives and ends on one thread.
-//! - Streams per connection and bytes per request are bounded by the configuration.
+//! - Streams per connection and bytes per request are bounded by the configuration; connections, and
+//!   bytes of requests that are not whole, are bounded here and in `grpc::unfinished`.
 
 mod authority;
 mod connection;
+mod guard;
 mod opened;
 mod parked;
+mod places;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -34,6 +37,7 @@ use tonic::body::Body;
 
 use crate::config::Config;
 use crate::grpc::health::Health;
+use crate::grpc::unfinished::{Charged, OnConnection, Unfinished};
 use crate::grpc::{Services, admission, call, counted, watch as watching};
 use crate::http as endpoints;
 use crate::lane::Lane;
@@ -41,11 +45,16 @@ use crate::log;
 use crate::member::Member;
 use crate::metrics::{Call, Exporter};
 use crate::v2::{V2, take_watching};
+use places::{Place, Places};
 
 /// Bytes that a message may have beyond the largest request, as in etcd.
 const MESSAGE_OVERHEAD_BYTES: usize = 512 << 10;
 /// Connections that may wait to be dealt out to a thread.
 const DEALT_MAX: usize = 1024;
+/// Calls under way on one connection, if the configuration allows more.
+const STREAMS_MAX: u32 = 1 << 17;
+/// How far apart a client's pings must be if that is not configured, as in etcd's gRPC library.
+const PING_TIME_MIN_DEFAULT: Duration = Duration::from_secs(5 * 60);
 /// The pause after a failed accept, which doubles from the first to the last.
 const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(5);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -66,6 +75,8 @@ pub(crate) struct Front {
     message_bytes: usize,
     streams_max: u32,
     keep_alive: Option<KeepAlive>,
+    ping_time_min: Duration,
+    unfinished: Arc<Unfinished>,
 }
 
 /// When an HTTP/2 connection is asked for a sign of life, and when it is given up.
@@ -95,6 +106,9 @@ impl Front {
         stopped: watch::Receiver<bool>,
     ) -> Self {
         let bytes = services.member.limits.request_bytes + MESSAGE_OVERHEAD_BYTES;
+        let unfinished = Arc::new(Unfinished::new(bytes));
+        services.member.metrics.show_unfinished(&unfinished);
+        let ping_time_min = config.grpc_keepalive_min_time.std();
         Self {
             watch: Arc::new(watching::Shard::new(&services.member, config)),
             exporter: Arc::new(exporter),
@@ -107,8 +121,14 @@ impl Front {
             maintenance: MaintenanceServer::new(services).max_decoding_message_size(bytes),
             health: HealthServer::new(Health::new(stopped)).max_decoding_message_size(bytes),
             message_bytes: bytes,
-            streams_max: config.max_concurrent_streams,
+            streams_max: config.max_concurrent_streams.min(STREAMS_MAX),
             keep_alive: KeepAlive::new(config),
+            ping_time_min: if ping_time_min.is_zero() {
+                PING_TIME_MIN_DEFAULT
+            } else {
+                ping_time_min
+            },
+            unfinished,
         }
     }
 
@@ -130,7 +150,14 @@ impl hyper::service::Service<Request<Incoming>> for Front {
         if !call::is_grpc(&request) {
             let (exporter, v2) = (Arc::clone(&self.exporter), Arc::clone(&self.v2));
             return Box::pin(async move {
-                let mut response = endpoints::handle(exporter, v2, request).await;
+                let connection = request.extensions().get::<Arc<OnConnection>>().cloned();
+                let mut response = match connection {
+                    Some(connection) => {
+                        let request = request.map(|body| Charged::new(body, &connection));
+                        endpoints::handle(exporter, v2, request).await
+                    }
+                    None => endpoints::handle(exporter, v2, request).await,
+                };
                 let watching = take_watching(&mut response);
                 Ok(match watching {
                     Some(watching) => response.map(|_| Body::new(watching)),
@@ -184,6 +211,7 @@ impl Network {
         stop: watch::Sender<bool>,
     ) -> io::Result<Self> {
         let stopped = stop.subscribe();
+        let places = Places::new(&front.member.metrics);
         let mut queues = Vec::new();
         let mut handles = Vec::new();
         for number in 0..threads.max(1) {
@@ -193,7 +221,7 @@ impl Network {
             handles.push(spawn(number, move || serve_dealt(dealt, front, stopped))?);
         }
         let (next, stopped) = (queues, stopped);
-        handles.push(spawn(threads, move || accept_all(listeners, next, stopped))?);
+        handles.push(spawn(threads, move || accept_all(listeners, next, places, stopped))?);
         Ok(Self { threads: handles, stop })
     }
 
@@ -223,15 +251,16 @@ where
 /// Accepts on all listeners until the stop, and deals the sockets out in turn.
 async fn accept_all(
     listeners: Vec<std::net::TcpListener>,
-    queues: Vec<mpsc::Sender<std::net::TcpStream>>,
+    queues: Vec<mpsc::Sender<Dealt>>,
+    places: Places,
     stopped: watch::Receiver<bool>,
 ) {
     let mut accepting = tokio::task::JoinSet::new();
     for listener in listeners {
-        let (queues, stopped) = (queues.clone(), stopped.clone());
+        let (queues, places, stopped) = (queues.clone(), places.clone(), stopped.clone());
         accepting.spawn(async move {
             let address = listener.local_addr();
-            if let Err(error) = accept(listener, queues, stopped).await {
+            if let Err(error) = accept(listener, queues, places, stopped).await {
                 log::error!("stopped accepting client connections",
                     "address" => format!("{address:?}"), "error" => error.to_string());
             }
@@ -242,7 +271,8 @@ async fn accept_all(
 
 async fn accept(
     listener: std::net::TcpListener,
-    queues: Vec<mpsc::Sender<std::net::TcpStream>>,
+    queues: Vec<mpsc::Sender<Dealt>>,
+    places: Places,
     mut stopped: watch::Receiver<bool>,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
@@ -257,9 +287,12 @@ async fn accept(
         match accepted {
             Ok((stream, _)) => {
                 pause = ACCEPT_PAUSE_MIN;
+                // Dropping the socket ends the connection: the client learns at once that it must
+                // go elsewhere, which it would not in the queue of the listener.
+                let Some(place) = places.take() else { continue };
                 turn = (turn + 1) % queues.len();
                 // The threads end after the accept loops, so the queue is open.
-                drop(queues[turn].send(stream.into_std()?).await);
+                drop(queues[turn].send(Dealt { stream: stream.into_std()?, place }).await);
             }
             Err(error) if is_transient(&error) => {
                 log::warn!("failed to accept a client connection", "error" => error.to_string());
@@ -277,9 +310,15 @@ fn is_transient(error: &io::Error) -> bool {
     !matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotConnected)
 }
 
+/// A connection that is dealt out to a thread.
+struct Dealt {
+    stream: std::net::TcpStream,
+    place: Place,
+}
+
 /// Serves the connections dealt to this thread until the stop, and a little longer.
 async fn serve_dealt(
-    mut dealt: mpsc::Receiver<std::net::TcpStream>,
+    mut dealt: mpsc::Receiver<Dealt>,
     front: Front,
     stopped: watch::Receiver<bool>,
 ) {
@@ -289,16 +328,20 @@ async fn serve_dealt(
     tokio::spawn(Arc::clone(&front.watch).run(stopped.clone()));
     tokio::spawn(Lane::of_this_thread().run());
     loop {
-        let stream = tokio::select! {
-            stream = dealt.recv() => stream,
+        let next = tokio::select! {
+            next = dealt.recv() => next,
             _ = stop.changed() => None,
         };
-        let Some(stream) = stream else { break };
+        let Some(Dealt { stream, place }) = next else { break };
         let stream = stream.set_nodelay(true).and_then(|()| TcpStream::from_std(stream));
         match stream {
             Ok(stream) => {
                 let front = Arc::clone(&front);
-                connections.spawn(connection::serve(stream, front, stopped.clone()));
+                let served = connection::serve(stream, front, stopped.clone());
+                connections.spawn(async move {
+                    served.await;
+                    drop(place);
+                });
             }
             Err(error) => log::debug!("lost a client connection", "error" => error.to_string()),
         }

@@ -48,7 +48,7 @@ const REFUSED: [&str; 28] = [
 
 /// Settings that change nothing here. Those of TLS are among them because TLS itself is refused,
 /// and those that only forbid something because it is not there.
-const WITHOUT_EFFECT: [&str; 32] = [
+const WITHOUT_EFFECT: [&str; 31] = [
     "auth-token-ttl",
     "backend-batch-interval",
     "backend-batch-limit",
@@ -66,7 +66,6 @@ const WITHOUT_EFFECT: [&str; 32] = [
     "downgrade-check-time",
     "enable-grpc-gateway",
     "enable-pprof",
-    "grpc-keepalive-min-time",
     "log-rotation-config-json",
     "max-snapshots",
     "memory-mlock",

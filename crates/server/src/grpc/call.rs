@@ -4,7 +4,8 @@
 //! Codes and texts are those of etcd's gRPC library, because clients match them.
 //!
 //! Invariants:
-//! - A request costs memory for the bytes that have arrived, not for the length it announces.
+//! - A request costs memory for the bytes that have arrived, not for the length it announces; how
+//!   much of it is bounded while it is not whole (`unfinished`).
 //! - A call ends at the deadline that its client has set.
 //!
 //! Not here: services and methods, the limits of connections.
@@ -13,6 +14,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -25,6 +27,7 @@ use tonic::body::Body;
 use tower_service::Service;
 
 use super::encoding::{self, Encoding, Inflated};
+use super::unfinished::{Charge, OnConnection, RestTime};
 use super::{counted, large};
 use crate::metrics::{Call, Received};
 
@@ -72,8 +75,13 @@ where
     let received = rpc.as_ref().map(Call::received);
     // What the service sees is not compressed.
     request.headers_mut().remove(encoding::ENCODING);
+    let connection = request.extensions().get::<Arc<OnConnection>>().cloned();
+    let is_stream = rpc.as_ref().is_some_and(Call::is_stream);
     let messages = |body| {
         let messages = Messages::new(body, limit).encoded(encoding).counted_by(received.clone());
+        let messages = messages.charged_to(connection);
+        // A stream may be silent between messages for as long as it likes.
+        let messages = if is_stream { messages } else { messages.unary() };
         Inflated::new(messages, encoding, limit, received)
     };
     let answered = service.call(request.map(messages));
@@ -178,6 +186,13 @@ pub(crate) struct Messages<B> {
     missing: usize,
     is_empty: bool,
     received: Option<Received>,
+    /// Where what is held of an unfinished message is counted.
+    charge: Option<Charge>,
+    rest_time: RestTime,
+    /// The call has one message and cannot begin before the body has ended: until then it is not
+    /// finished, whether the message is whole or has not begun, and nothing is handed on.
+    is_unary: bool,
+    has_ended: bool,
 }
 
 impl<B> Messages<B> {
@@ -193,6 +208,10 @@ impl<B> Messages<B> {
             missing: 0,
             is_empty: true,
             received: None,
+            charge: None,
+            rest_time: RestTime::default(),
+            is_unary: false,
+            has_ended: false,
         }
     }
 
@@ -206,6 +225,27 @@ impl<B> Messages<B> {
         Self { received, ..self }
     }
 
+    /// The same, with what is not whole counted for a connection.
+    pub(super) fn charged_to(self, connection: Option<Arc<OnConnection>>) -> Self {
+        Self { charge: connection.map(|connection| connection.charge()), ..self }
+    }
+
+    /// The same for a call that has one message.
+    fn unary(self) -> Self {
+        Self { is_unary: true, ..self }
+    }
+
+    /// Counts bytes that have arrived and wait for others.
+    fn charge(&mut self, bytes: usize) -> Result<(), Status> {
+        self.charge.as_mut().map_or(Ok(()), |charge| charge.add(bytes))
+    }
+
+    /// Takes note that nothing waits for others any more.
+    fn finished(&mut self) {
+        self.rest_time.clear();
+        self.charge.iter_mut().for_each(Charge::clear);
+    }
+
     /// Takes bytes that arrived; they may end and begin anywhere in a message.
     fn take(&mut self, mut data: Bytes) -> Result<(), Status> {
         self.is_empty &= data.is_empty();
@@ -213,8 +253,14 @@ impl<B> Messages<B> {
         if whole > 0 {
             self.held.push_back(data.split_to(whole));
             self.complete = self.held.len();
+            if !self.is_unary {
+                self.finished();
+            }
         }
         if !data.is_empty() {
+            if !self.is_unary {
+                self.charge(data.len())?;
+            }
             self.held.push_back(data);
         }
         Ok(())
@@ -294,21 +340,39 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = &mut *self;
         loop {
-            if this.complete > 0 {
+            if this.complete > 0 && (this.has_ended || !this.is_unary) {
                 this.complete -= 1;
                 return Poll::Ready(this.held.pop_front().map(|data| Ok(Frame::data(data))));
             }
-            let frame = match ready!(Pin::new(&mut this.body).poll_frame(context)) {
+            if this.has_ended {
+                return Poll::Ready(this.at_end().err().map(|status| Err(status.into())));
+            }
+            let Poll::Ready(next) = Pin::new(&mut this.body).poll_frame(context) else {
+                if this.is_unary || !this.held.is_empty() {
+                    let late = ready!(this.rest_time.poll(context));
+                    return Poll::Ready(Some(Err(late.into())));
+                }
+                return Poll::Pending;
+            };
+            let frame = match next {
                 Some(Ok(frame)) => frame,
                 Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
-                None => return Poll::Ready(this.at_end().err().map(|status| Err(status.into()))),
+                None => {
+                    this.finished();
+                    this.has_ended = true;
+                    continue;
+                }
             };
             match frame.into_data() {
                 Ok(data) => {
-                    if let Err(status) = this.take(data) {
+                    let waits_for_end = this.is_unary && !this.body.is_end_stream();
+                    let charged = if waits_for_end { this.charge(data.len()) } else { Ok(()) };
+                    if let Err(status) = charged.and_then(|()| this.take(data)) {
                         return Poll::Ready(Some(Err(status.into())));
                     }
                 }
+                // They come behind the message, and mean nothing in a request.
+                Err(_) if this.is_unary => {}
                 Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
             }
         }

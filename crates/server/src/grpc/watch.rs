@@ -25,6 +25,7 @@ use tonic::body::Body;
 
 use super::admission::requires_leader;
 use super::call::{self, Terms};
+use super::unfinished::OnConnection;
 use super::{counted, encoding};
 use crate::metrics::{Call, Received};
 
@@ -80,9 +81,11 @@ where
         Err(error) => return Status::from(error).into_http(),
     };
     let period = shard.progress_period();
+    let connection = request.extensions().get::<Arc<OnConnection>>().cloned();
+    let requests = Requests::new(request.into_body(), limit, encoding, received, connection);
     let body = Watching {
         id,
-        requests: Some(Requests::new(request.into_body(), limit, encoding, received)),
+        requests: Some(requests),
         deadline: deadline.map(|deadline| Box::pin(tokio::time::sleep(deadline))),
         period,
         progress_due: Box::pin(tokio::time::sleep(period)),

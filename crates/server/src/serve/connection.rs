@@ -18,10 +18,12 @@ use tokio::sync::watch;
 use tonic::body::Body;
 
 use super::authority::LenientAuthority;
+use super::guard::{Guarded, PingRule};
 use super::opened::{Opened, Protocol};
 use super::parked::{self, Parked, Parking};
 use super::{Answer, Front, KeepAlive};
 use crate::grpc::call;
+use crate::grpc::unfinished::OnConnection;
 use crate::http as endpoints;
 use crate::log;
 use crate::v2::take_watching;
@@ -35,6 +37,8 @@ const HEADER_LIST_BYTES: u32 = 64 << 10;
 /// How long calls under way may take when the member stops. Their answers are there by then; what
 /// is left are clients that do not finish a request or do not read.
 const STOP_GRACE: Duration = Duration::from_secs(1);
+/// How long a client may take until its protocol is known.
+const OPENING_TIME_MAX: Duration = Duration::from_secs(30);
 /// How long an HTTP/1 client may take for its headers.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -43,9 +47,10 @@ type Stopped = watch::Receiver<bool>;
 /// Serves a connection until it ends, or until the stop and a little longer.
 pub(super) async fn serve(stream: TcpStream, front: Arc<Front>, mut stopped: Stopped) {
     let begun = tokio::select! {
-        begun = Opened::begin(stream) => begun,
+        begun = tokio::time::timeout(OPENING_TIME_MAX, Opened::begin(stream)) => begun,
         _ = stopped.changed() => return,
     };
+    let Ok(begun) = begun else { return ended("the client has not said anything") };
     match begun {
         Ok(Some((opened, Protocol::Http1))) => serve_http1(opened, front, stopped).await,
         // What is kept for a protocol is made only once it is known.
@@ -70,8 +75,12 @@ async fn serve_http2(opened: Opened, front: Arc<Front>, mut stopped: Stopped) {
     if let Some(KeepAlive { interval, timeout }) = front.keep_alive {
         builder.keep_alive_interval(interval).keep_alive_timeout(timeout);
     }
-    let stream = TokioIo::new(LenientAuthority::new(opened));
-    let connection = builder.serve_connection(stream, front.as_ref().clone());
+    let rule =
+        PingRule { time_min: front.ping_time_min, metrics: Arc::clone(&front.member.metrics) };
+    let stream = TokioIo::new(LenientAuthority::new(Guarded::new(opened, rule)));
+    let on_connection = front.unfinished.connection();
+    let service = ConnectionFront { front, on_connection };
+    let connection = builder.serve_connection(stream, service);
     let mut connection = std::pin::pin!(connection);
     let end = tokio::select! {
         end = connection.as_mut() => end,
@@ -123,6 +132,7 @@ async fn serve_library(
 ) -> Option<(Parked, TcpStream, Bytes)> {
     let has_unsent = opened.unsent_flag();
     let parking = Arc::new(Parking::default());
+    let front = ConnectionFront { on_connection: front.unfinished.connection(), front };
     let service = ParkingFront { front, parking: Arc::clone(&parking) };
     let mut builder = http1::Builder::new();
     builder
@@ -168,9 +178,26 @@ async fn finish(mut connection: Library) {
     }
 }
 
-/// Everything that answers, for a connection that can be taken from the library.
-struct ParkingFront {
+/// Everything that answers, for the requests of one connection.
+struct ConnectionFront {
     front: Arc<Front>,
+    on_connection: Arc<OnConnection>,
+}
+
+impl Service<Request<Incoming>> for ConnectionFront {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn call(&self, mut request: Request<Incoming>) -> Answer {
+        request.extensions_mut().insert(Arc::clone(&self.on_connection));
+        self.front.call(request)
+    }
+}
+
+/// The same for a connection that can be taken from the library.
+struct ParkingFront {
+    front: ConnectionFront,
     parking: Arc<Parking>,
 }
 
@@ -183,7 +210,8 @@ impl Service<Request<Incoming>> for ParkingFront {
         if call::is_grpc(&request) || !parked::may_park(&request) {
             return self.front.call(request);
         }
-        let (exporter, v2) = (Arc::clone(&self.front.exporter), Arc::clone(&self.front.v2));
+        let Front { exporter, v2, .. } = &*self.front.front;
+        let (exporter, v2) = (Arc::clone(exporter), Arc::clone(v2));
         let parking = Arc::clone(&self.parking);
         Box::pin(async move {
             let mut response = endpoints::handle(exporter, v2, request).await;

@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,6 +8,7 @@ use hyper::body::Frame;
 use tonic::{Code, Status};
 
 use super::{Messages, deadline, is_grpc};
+use crate::grpc::unfinished::Unfinished;
 
 const LIMIT: usize = 300;
 
@@ -56,6 +58,48 @@ async fn nothing_of_a_message_is_handed_on_before_its_end() {
     assert!(next.is_pending(), "{next:?}");
     next = poll(&mut messages);
     assert!(next.is_pending(), "{next:?}");
+}
+
+/// What was held of unfinished messages was bounded by no more than the size of each, and a client
+/// that sent a message whole but did not end its call held it for ever.
+#[tokio::test(start_paused = true)]
+async fn what_is_not_finished_is_counted_and_given_up() {
+    let all = Arc::new(Unfinished::new(LIMIT));
+    let part = message(LIMIT)[..100].to_vec();
+    // Of a stream's messages those count that are not whole, of other calls all until their end.
+    for (is_unary, body, held) in [
+        (true, part.clone(), 100),
+        (true, message(95), 100),
+        (true, Vec::new(), 0),
+        (false, [message(50), part].concat(), 100),
+    ] {
+        let arrived = tokio_stream::iter([Ok::<_, Status>(Frame::data(Bytes::from(body)))]);
+        let stalled = tokio_stream::StreamExt::chain(
+            arrived,
+            tokio_stream::pending::<Result<Frame<Bytes>, Status>>(),
+        );
+        let messages = Messages::new(StreamBody::new(stalled), LIMIT);
+        let messages = messages.charged_to(Some(all.connection()));
+        let mut messages = if is_unary { messages.unary() } else { messages };
+        let mut polled = poll(&mut messages);
+        while let std::task::Poll::Ready(Some(Ok(_))) = polled {
+            polled = poll(&mut messages);
+        }
+        assert!(polled.is_pending());
+        assert_eq!(all.bytes(), held);
+        let late = messages.frame().await.unwrap().unwrap_err().downcast::<Status>().unwrap();
+        assert_eq!(late.code(), Code::Cancelled);
+        drop(messages);
+        assert_eq!(all.bytes(), 0);
+    }
+    // Between two messages a stream may be silent, and an end that comes frees everything.
+    let whole = tokio_stream::iter([Ok::<_, Status>(Frame::data(Bytes::from(message(9))))]);
+    let silent = tokio_stream::StreamExt::chain(whole, tokio_stream::pending());
+    let messages = Messages::new(StreamBody::new(silent), LIMIT);
+    let mut messages = messages.charged_to(Some(all.connection()));
+    messages.frame().await.unwrap().unwrap();
+    let waited = tokio::time::timeout(Duration::from_secs(10_000), messages.frame()).await;
+    assert!(waited.is_err() && all.bytes() == 0);
 }
 
 type Polled<E> = std::task::Poll<Option<Result<Frame<Bytes>, E>>>;

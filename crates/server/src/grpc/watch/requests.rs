@@ -1,6 +1,7 @@
 //! The requests of a stream, read from the body of its call.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -12,6 +13,7 @@ use tonic::Status;
 
 use crate::grpc::call::{Messages, PREFIX_BYTES};
 use crate::grpc::encoding::{Encoding, Inflated};
+use crate::grpc::unfinished::OnConnection;
 use crate::metrics::Received;
 
 /// Reads one request after the other.
@@ -31,8 +33,10 @@ where
         limit: usize,
         encoding: Encoding,
         received: Option<Received>,
+        connection: Option<Arc<OnConnection>>,
     ) -> Self {
         let messages = Messages::new(body, limit).encoded(encoding).counted_by(received.clone());
+        let messages = messages.charged_to(connection);
         let messages = Inflated::new(messages, encoding, limit, received);
         Self { messages, held: BytesMut::new() }
     }

@@ -33,7 +33,7 @@ fn framed(flag: u8, message: &[u8]) -> Bytes {
 fn read(pieces: Vec<Bytes>) -> (Vec<WatchRequest>, Result<(), Status>) {
     let frames = pieces.into_iter().map(|piece| Ok::<_, Status>(Frame::data(piece)));
     let mut body = pin!(StreamBody::new(tokio_stream::iter(frames)));
-    let mut requests = Requests::new(body.as_mut(), LIMIT, Encoding::Identity, None);
+    let mut requests = Requests::new(body.as_mut(), LIMIT, Encoding::Identity, None, None);
     let mut read = Vec::new();
     loop {
         match requests.poll(&mut Context::from_waker(Waker::noop())) {
@@ -46,8 +46,8 @@ fn read(pieces: Vec<Bytes>) -> (Vec<WatchRequest>, Result<(), Status>) {
     }
 }
 
-#[test]
-fn requests_come_in_any_pieces() {
+#[tokio::test]
+async fn requests_come_in_any_pieces() {
     let whole: Vec<u8> =
         (1..5).flat_map(|id| framed(0, &request(id).encode_to_vec()).to_vec()).collect();
     for length in 1..whole.len() {
@@ -64,8 +64,8 @@ fn a_client_may_close_its_side_without_a_word() {
     assert!(requests.is_empty() && end.is_ok());
 }
 
-#[test]
-fn what_is_no_request_ends_the_stream() {
+#[tokio::test]
+async fn what_is_no_request_ends_the_stream() {
     let cases = [
         (framed(0, &[0xff, 0xff]), Code::Internal),
         (framed(1, &[]), Code::Internal),

@@ -14,6 +14,7 @@ impl Exporter {
             .sample(&[("revision", version::GIT_SHA), ("version", version::QUOIN_VERSION)], 1.0);
         self.write_quota(page, moment);
         self.write_bounds(page);
+        self.write_front(page);
         self.write_watch_bounds(page, moment);
         self.write_values(page, moment);
     }
@@ -61,6 +62,55 @@ impl Exporter {
             ),
         ] {
             page.gauge(name, value as f64, help);
+        }
+    }
+
+    fn write_front(&self, page: &mut Page) {
+        let metrics = &self.member.metrics;
+        let fronts = &metrics.fronts;
+        let unfinished = metrics.unfinished.get();
+        for (name, value, help) in [
+            (
+                "quoin_client_connections",
+                fronts.connections.load(Ordering::Relaxed),
+                "Connections of clients.",
+            ),
+            (
+                "quoin_client_connections_max",
+                fronts.connections_max.load(Ordering::Relaxed),
+                "Connections of clients beyond which others are refused.",
+            ),
+            (
+                "quoin_unfinished_requests_bytes",
+                unfinished.map_or(0, |it| it.bytes() as u64),
+                "Bytes of requests of which the rest has not arrived.",
+            ),
+            (
+                "quoin_unfinished_requests_max_bytes",
+                unfinished.map_or(0, |it| it.max_bytes() as u64),
+                "Bytes of unfinished requests beyond which others are refused.",
+            ),
+        ] {
+            page.gauge(name, value as f64, help);
+        }
+        for (name, value, help) in [
+            (
+                "quoin_client_connections_refused_total",
+                fronts.connections_refused.load(),
+                "Connections of clients that were refused because too many were open.",
+            ),
+            (
+                "quoin_client_too_many_pings_total",
+                fronts.too_many_pings.load(),
+                "Connections that were ended because their clients pinged too often.",
+            ),
+            (
+                "quoin_unfinished_requests_refused_total",
+                unfinished.map_or(0, |it| it.refused()),
+                "Requests that were refused because too much of others was not finished.",
+            ),
+        ] {
+            page.counter(name, value, help);
         }
     }
 
