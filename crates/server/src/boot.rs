@@ -36,7 +36,7 @@ use crate::publish;
 use crate::quota::{self, Quota};
 use crate::serve::{Front, Network};
 use crate::v2::{self, V2, Watchers};
-use crate::{compactor, log, record, version};
+use crate::{compactor, log, record, version, vital};
 
 /// The value of `--metrics` that asks for how long handlers take. All others do not, as in etcd.
 const EXTENSIVE: &str = "extensive";
@@ -304,22 +304,22 @@ impl Running {
             log::info!("serving peer traffic", "address" => listener.local_addr()?.to_string());
             let mut stopped = peers_stopped.clone();
             let stop = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
-            tokio::spawn(peer::serve(listener, Arc::clone(&self.transport), stop));
+            vital::spawn(peer::serve(listener, Arc::clone(&self.transport), stop));
         }
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let versions = publish::cluster_version(Arc::clone(&self.member));
-        let versions = tokio::spawn(versions);
+        let versions = vital::spawn(versions);
         let retention = self.config.auto_compaction().map_err(BootError::Bootstrap)?;
-        let waits = tokio::spawn(Arc::clone(&self.watchers).run());
-        let clock = tokio::spawn(v2::sync::run(Arc::clone(&self.member)));
-        let compactions = tokio::spawn(compactor::run(Arc::clone(&self.member), retention));
+        let waits = vital::spawn(Arc::clone(&self.watchers).run());
+        let clock = vital::spawn(v2::sync::run(Arc::clone(&self.member)));
+        let compactions = vital::spawn(compactor::run(Arc::clone(&self.member), retention));
         let (member, config) = (Arc::clone(&self.member), Arc::clone(&self.config));
         let leases =
             Leases::new(Arc::clone(&member), Arc::clone(&self.transport), request_timeout(&config));
         let quota = Arc::new(Quota::new(config.quota_bytes()));
         quota.announce();
-        let looks = tokio::spawn(quota::watch(Arc::clone(&member), Arc::clone(&quota)));
+        let looks = vital::spawn(quota::watch(Arc::clone(&member), Arc::clone(&quota)));
         let services = Services { member, config, leases, quota, room: Arc::default() };
         let exporter = self.exporter(&services);
         let metrics = Listening::start(listeners.metrics, &exporter)?;

@@ -43,6 +43,7 @@ use crate::log;
 use crate::member::Member;
 use crate::metrics::Metrics;
 use crate::v2::Watchers;
+use crate::vital::AbortOnPanic;
 
 /// Inputs that may wait for the consensus thread. Beyond, requests are refused and peer messages
 /// are dropped.
@@ -192,21 +193,9 @@ pub(crate) fn start(
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
     let abort = AbortOnPanic;
     thread::Builder::new().name(name.to_owned()).spawn(move || {
-        let abort = abort;
+        let _abort = abort;
         body();
-        std::mem::forget(abort);
     })
-}
-
-/// Aborts the process when dropped while its thread unwinds.
-struct AbortOnPanic;
-
-impl Drop for AbortOnPanic {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            std::process::abort();
-        }
-    }
 }
 
 /// The consensus thread.

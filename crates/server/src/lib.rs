@@ -6,7 +6,8 @@
 //! answers reach them), `bell`
 //! (how they learn of a new view), `lease`, `serve`, `grpc`, `http` and `v2` (the client port), `quota`
 //! and `compactor` (how much is kept), `metrics` (what was counted), `peer` and `outside` (the other
-//! members), `programs` (what they run), `publish` (what a member says about itself), [`version`].
+//! members), `programs` (what they run), `publish` (what a member says about itself), `vital` (what must not
+//! end by itself), [`version`].
 //!
 //! Not here: consensus, replicated state, file formats.
 
@@ -34,3 +35,4 @@ mod serve;
 pub mod signals;
 pub mod v2;
 pub mod version;
+mod vital;

@@ -45,6 +45,7 @@ use crate::log;
 use crate::member::Member;
 use crate::metrics::{Call, Exporter};
 use crate::v2::{V2, take_watching};
+use crate::vital::{self, AbortOnPanic};
 use places::{Place, Places};
 
 /// Bytes that a message may have beyond the largest request, as in etcd.
@@ -229,9 +230,8 @@ impl Network {
     pub(crate) fn stop(self) {
         self.stop.send_replace(true);
         for handle in self.threads {
-            if handle.join().is_err() {
-                log::warn!("a network thread panicked");
-            }
+            // A panic of one has already ended the process.
+            handle.join().expect("a network thread does not unwind");
         }
     }
 }
@@ -245,7 +245,11 @@ where
 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let name = format!("network-{number}");
-    thread::Builder::new().name(name).spawn(move || runtime.block_on(body()))
+    thread::Builder::new().name(name).spawn(move || {
+        // Connections that wait for this thread, or are dealt out by it, would wait for ever.
+        let _abort = AbortOnPanic;
+        runtime.block_on(body());
+    })
 }
 
 /// Accepts on all listeners until the stop, and deals the sockets out in turn.
@@ -259,6 +263,7 @@ async fn accept_all(
     for listener in listeners {
         let (queues, places, stopped) = (queues.clone(), places.clone(), stopped.clone());
         accepting.spawn(async move {
+            let _abort = AbortOnPanic;
             let address = listener.local_addr();
             if let Err(error) = accept(listener, queues, places, stopped).await {
                 log::error!("stopped accepting client connections",
@@ -325,8 +330,8 @@ async fn serve_dealt(
     let front = Arc::new(front);
     let mut connections = tokio::task::JoinSet::new();
     let mut stop = stopped.clone();
-    tokio::spawn(Arc::clone(&front.watch).run(stopped.clone()));
-    tokio::spawn(Lane::of_this_thread().run());
+    vital::spawn(Arc::clone(&front.watch).run(stopped.clone()));
+    vital::spawn(Lane::of_this_thread().run());
     loop {
         let next = tokio::select! {
             next = dealt.recv() => next,

@@ -18,7 +18,6 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use hyper::body::{Body as HttpBody, Frame};
 use quoin_api::error::Error;
-use quoin_store::WatchStreamId;
 use tokio::time::Sleep;
 use tonic::Status;
 use tonic::body::Body;
@@ -34,6 +33,7 @@ mod shard;
 
 use requests::Requests;
 pub(crate) use shard::Shard;
+use shard::StreamId;
 
 /// The only method of the service.
 const METHOD: &str = "/etcdserverpb.Watch/Watch";
@@ -78,7 +78,7 @@ where
     let requires_leader = requires_leader(request.headers());
     let id = match shard.open(requires_leader) {
         Ok(id) => id,
-        Err(error) => return Status::from(error).into_http(),
+        Err(status) => return status.into_http(),
     };
     let period = shard.progress_period();
     let connection = request.extensions().get::<Arc<OnConnection>>().cloned();
@@ -100,7 +100,7 @@ where
 /// One stream: requests in, responses out.
 struct Watching<B> {
     shard: Arc<Shard>,
-    id: WatchStreamId,
+    id: StreamId,
     /// None when the client has said all that it has to say. It still listens.
     requests: Option<Requests<B>>,
     deadline: Option<Pin<Box<Sleep>>>,
@@ -127,7 +127,7 @@ where
             let next = self.progress_due.deadline() + self.period;
             self.progress_due.as_mut().reset(next);
         }
-        self.shard.poll_responses(self.id, context).map_err(Status::from)
+        self.shard.poll_responses(self.id, context)
     }
 
     /// Takes the requests that have come, while there is room for their answers.

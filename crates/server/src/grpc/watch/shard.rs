@@ -3,11 +3,15 @@
 //!
 //! The lock is only contended if connections ever move between threads; it is never held across
 //! an `await`.
+//!
+//! A hub that panics is thrown away, because one of its invariants broke. Its streams are ended with
+//! an error after which clients begin again where they were, and a new hub serves them.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher as _, Hasher as _};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -21,6 +25,7 @@ use tonic::{Code, Status};
 use crate::bell::Bell;
 use crate::config::Config;
 use crate::grpc::admission::LEADERLESS_MAX;
+use crate::log;
 use crate::member::Member;
 
 /// Bytes that a response may have beyond the largest request before it is fragmented, as in etcd.
@@ -29,6 +34,8 @@ const FRAGMENT_OVERHEAD_BYTES: usize = 512 << 10;
 const PROGRESS_PERIOD_DEFAULT: Duration = Duration::from_secs(600);
 /// The shortest time that can be configured.
 const PROGRESS_PERIOD_MIN: Duration = Duration::from_millis(100);
+/// How the streams of a hub end that panicked.
+const HUB_BROKE: &str = "etcdserver: watch failed, begin again";
 
 /// The watch streams of one thread.
 #[derive(Debug)]
@@ -44,11 +51,21 @@ pub(crate) struct Shard {
 
 #[derive(Debug)]
 struct Streams {
+    options: WatchOptions,
     hub: WatchHub,
-    served: BTreeMap<WatchStreamId, Served>,
+    /// How many hubs there were before this one.
+    generation: u64,
+    served: BTreeMap<StreamId, Served>,
     /// Streams that wait for their turn to catch up with a slice, each once.
-    turns: VecDeque<WatchStreamId>,
+    turns: VecDeque<StreamId>,
     is_stopped: bool,
+}
+
+/// A stream of this hub, or of one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct StreamId {
+    generation: u64,
+    stream: WatchStreamId,
 }
 
 /// What the shard knows of a stream that the hub does not.
@@ -58,7 +75,7 @@ struct Served {
     requires_leader: bool,
     waits_for_turn: bool,
     /// Why the stream ends.
-    ended: Option<Error>,
+    ended: Option<Status>,
 }
 
 impl Shard {
@@ -84,7 +101,9 @@ impl Shard {
             election_timeout: Duration::from_millis(config.election_timeout as u64),
             turn_wanted: Notify::new(),
             streams: Mutex::new(Streams {
+                options,
                 hub,
+                generation: 0,
                 served: BTreeMap::new(),
                 turns: VecDeque::new(),
                 is_stopped: false,
@@ -99,7 +118,7 @@ impl Shard {
 
     /// Counts what there is. It waits for the thread of this shard, for no longer than a slice.
     pub(crate) fn stats(&self) -> WatchStats {
-        self.lock().hub.stats()
+        self.with_hub(|streams| streams.hub.stats()).unwrap_or_default()
     }
 
     /// Takes note of a stream that broke. Clients that go away are no failure.
@@ -120,7 +139,7 @@ impl Shard {
                 _ = election.tick() => {
                     leaderless = if self.member.leader() == 0 { leaderless + 1 } else { 0 };
                     if leaderless == LEADERLESS_MAX {
-                        self.lock().end(Error::NoLeader, |stream| stream.requires_leader);
+                        self.lock().end(&Error::NoLeader.into(), |stream| stream.requires_leader);
                     }
                 }
                 _ = stopped.changed() => break,
@@ -128,20 +147,19 @@ impl Shard {
         }
         let mut streams = self.lock();
         streams.is_stopped = true;
-        streams.end(Error::Stopped, |_| true);
+        streams.end(&Error::Stopped.into(), |_| true);
     }
 
     /// Dispatches the newest view in slices, between which the streams can send.
     async fn dispatch(&self) {
         loop {
-            let more = {
-                let mut streams = self.lock();
-                self.bring_view(&mut streams);
+            let more = self.with_hub(|streams| {
+                self.bring_view(streams);
                 let more = streams.hub.dispatch();
                 streams.wake_ready();
                 more
-            };
-            if !more {
+            });
+            if !more.unwrap_or(false) {
                 return;
             }
             tokio::task::yield_now().await;
@@ -168,23 +186,26 @@ impl Shard {
     }
 
     /// Opens a stream, unless the member stops.
-    pub(super) fn open(&self, requires_leader: bool) -> Result<WatchStreamId, Error> {
-        let mut streams = self.lock();
-        if streams.is_stopped {
-            return Err(Error::Stopped);
-        }
-        self.bell.want(true);
-        let id = streams.hub.open((*self.member.view()).clone());
-        let served = Served { waker: None, requires_leader, waits_for_turn: false, ended: None };
-        streams.served.insert(id, served);
-        Ok(id)
+    pub(super) fn open(&self, requires_leader: bool) -> Result<StreamId, Status> {
+        let opened = self.with_hub(|streams| {
+            if streams.is_stopped {
+                return Err(Status::from(Error::Stopped));
+            }
+            self.bell.want(true);
+            let stream = streams.hub.open((*self.member.view()).clone());
+            let id = StreamId { generation: streams.generation, stream };
+            let served =
+                Served { waker: None, requires_leader, waits_for_turn: false, ended: None };
+            streams.served.insert(id, served);
+            Ok(id)
+        });
+        opened.unwrap_or_else(|| Err(Status::unavailable(HUB_BROKE)))
     }
 
     /// Ends a stream.
-    pub(super) fn close(&self, id: WatchStreamId) {
-        // A panic in the hub has been reported; this may run while it unwinds.
-        let Ok(mut streams) = self.streams.lock() else { return };
-        streams.hub.close(id);
+    pub(super) fn close(&self, id: StreamId) {
+        self.on_stream(id, |streams, stream| streams.hub.close(stream));
+        let mut streams = self.lock();
         if streams.served.remove(&id).is_some_and(|stream| stream.waits_for_turn) {
             streams.turns.retain(|waiting| *waiting != id);
         }
@@ -201,37 +222,42 @@ impl Shard {
     }
 
     /// Returns true if the answer to one more request can wait.
-    pub(super) fn has_room(&self, id: WatchStreamId) -> bool {
-        self.lock().hub.has_room(id)
+    pub(super) fn has_room(&self, id: StreamId) -> bool {
+        self.on_stream(id, |streams, stream| streams.hub.has_room(stream)).unwrap_or(false)
     }
 
-    pub(super) fn request(&self, id: WatchStreamId, request: WatchRequest) {
-        let mut streams = self.lock();
-        self.bring_view(&mut streams);
-        streams.hub.request(id, request);
+    pub(super) fn request(&self, id: StreamId, request: WatchRequest) {
+        self.on_stream(id, |streams, stream| {
+            self.bring_view(streams);
+            streams.hub.request(stream, request);
+        });
     }
 
-    pub(super) fn notify_progress(&self, id: WatchStreamId) {
-        self.lock().hub.notify_progress(id);
+    pub(super) fn notify_progress(&self, id: StreamId) {
+        self.on_stream(id, |streams, stream| streams.hub.notify_progress(stream));
     }
 
     /// Returns the next bytes of a stream, or why it ends.
     pub(super) fn poll_responses(
         &self,
-        id: WatchStreamId,
+        id: StreamId,
         context: &mut Context<'_>,
-    ) -> Poll<Result<Bytes, Error>> {
+    ) -> Poll<Result<Bytes, Status>> {
+        let taken = self.on_stream(id, |streams, stream| {
+            if let Some(bytes) = streams.hub.take(stream) {
+                return (Some(bytes), false);
+            }
+            let more = streams.hub.catch_up(stream);
+            (streams.hub.take(stream), more)
+        });
         let mut streams = self.lock();
-        let Streams { hub, served, turns, .. } = &mut *streams;
+        let Streams { served, turns, .. } = &mut *streams;
         let stream = served.get_mut(&id).expect("a stream is served until it is closed");
-        if let Some(error) = stream.ended {
-            return Poll::Ready(Err(error));
+        if let Some(status) = &stream.ended {
+            return Poll::Ready(Err(status.clone()));
         }
-        if let Some(bytes) = hub.take(id) {
-            return Poll::Ready(Ok(bytes));
-        }
-        let more = hub.catch_up(id);
-        if let Some(bytes) = hub.take(id) {
+        let (bytes, more) = taken.unwrap_or_default();
+        if let Some(bytes) = bytes {
             return Poll::Ready(Ok(bytes));
         }
         stream.waker = Some(context.waker().clone());
@@ -241,6 +267,32 @@ impl Shard {
             self.turn_wanted.notify_one();
         }
         Poll::Pending
+    }
+
+    /// Does something with a stream, unless its hub is gone.
+    fn on_stream<T>(
+        &self,
+        id: StreamId,
+        work: impl FnOnce(&mut Streams, WatchStreamId) -> T,
+    ) -> Option<T> {
+        self.with_hub(|streams| {
+            (id.generation == streams.generation).then(|| work(streams, id.stream))
+        })?
+    }
+
+    /// Does something with the hub. If that panics there is a new one.
+    fn with_hub<T>(&self, work: impl FnOnce(&mut Streams) -> T) -> Option<T> {
+        let mut streams = self.lock();
+        // What is broken is not looked at again.
+        match catch_unwind(AssertUnwindSafe(|| work(&mut streams))) {
+            Ok(done) => Some(done),
+            Err(_) => {
+                log::error!("a watch hub panicked; its streams end, and clients begin again",
+                    "streams" => streams.served.len());
+                streams.replace_hub();
+                None
+            }
+        }
     }
 
     fn bring_view(&self, streams: &mut Streams) {
@@ -254,23 +306,32 @@ impl Shard {
     }
 
     fn lock(&self) -> MutexGuard<'_, Streams> {
-        self.streams.lock().expect("a hub whose invariant broke must not go on")
+        // A hub that panicked is replaced before the lock is free.
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Streams {
     /// Wakes the streams that have something to do.
     fn wake_ready(&mut self) {
-        for id in self.hub.take_ready() {
+        for stream in self.hub.take_ready() {
+            let id = StreamId { generation: self.generation, stream };
             let waker = self.served.get_mut(&id).and_then(|stream| stream.waker.take());
             waker.into_iter().for_each(Waker::wake);
         }
     }
 
+    /// Begins with a new hub, after the streams of this one have ended.
+    fn replace_hub(&mut self) {
+        self.end(&Status::unavailable(HUB_BROKE), |_| true);
+        self.generation += 1;
+        self.hub = WatchHub::new(self.options);
+    }
+
     /// Ends some streams.
-    fn end(&mut self, error: Error, which: impl Fn(&Served) -> bool) {
+    fn end(&mut self, status: &Status, which: impl Fn(&Served) -> bool) {
         for stream in self.served.values_mut().filter(|stream| which(stream)) {
-            stream.ended = Some(error);
+            stream.ended.get_or_insert_with(|| status.clone());
             stream.waker.take().into_iter().for_each(Waker::wake);
         }
     }
@@ -280,3 +341,6 @@ impl Streams {
 fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
+
+#[cfg(test)]
+mod tests;
