@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quoin_store::{Applied, EntryData, Fatal, ReceivedCheckpoint, Store};
+use quoin_api::error::Error;
+use quoin_api::raftpb::ConfChange;
+use quoin_store::{Applied, EntryData, Fatal, LeaseChange, ReceivedCheckpoint, Reply, Store};
 
 use crate::checkpoint::DIR;
 use crate::files::with_files;
@@ -44,14 +46,27 @@ pub fn apply(data: &[u8]) {
     assert_eq!(State::of(&one).expect("in memory"), State::of(&other).expect("in memory"));
 }
 
-/// Applies an entry as the next one. The request ID that a member waits for is part of the answer.
-fn apply_next(store: &mut Store, kind: u8, entry: &Bytes) -> Result<Applied, Fatal> {
+/// What an entry did, with its reply made.
+#[derive(Debug, PartialEq)]
+struct Did {
+    /// What a member waits for is part of the answer.
+    request_id: u64,
+    reply: Result<Reply, Error>,
+    conf_change: Option<ConfChange>,
+    lease_change: Option<LeaseChange>,
+}
+
+/// Applies an entry as the next one.
+fn apply_next(store: &mut Store, kind: u8, entry: &Bytes) -> Result<Did, Fatal> {
     let index = store.applied().0 + 1;
     let data = match kind % 4 {
         3 => EntryData::ConfChange(entry),
         _ => EntryData::Normal(entry),
     };
-    store.apply(index, 1, data)
+    let applied = store.apply_for(index, 1, data, |_| true)?;
+    let reply = applied.reply();
+    let Applied { request_id, conf_change, lease_change, .. } = applied;
+    Ok(Did { request_id, reply, conf_change, lease_change })
 }
 
 fn restarted(store: &mut Store) -> Store {

@@ -9,6 +9,7 @@
 //! - A client is answered about a write only after the entry is committed, durable here and
 //!   applied; about a read only after leadership was confirmed for a round begun after it came.
 //! - Everything that waits is bounded in number and has a deadline in ticks.
+//! - A turn makes no reply that reads what is stored: who waits for it gets what it needs to make it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -98,7 +99,7 @@ impl Options {
 /// The answer to a waiting client.
 #[derive(Debug)]
 pub enum Answer {
-    /// The entry was applied; this is what it returned.
+    /// The entry was applied; this is what it returned. The reply is to be made, elsewhere.
     Applied(Applied),
     /// A linearizable read may be served from the view published with this turn, or a later one.
     Readable,
@@ -683,7 +684,8 @@ impl<W> Node<W> {
                 return Err(format!("entry {index} is a joint change, which no etcd proposes"));
             }
         };
-        let applied = self.store.apply(entry.index.0, entry.term.0, data);
+        let is_awaited = |id| self.waiters.contains(id);
+        let applied = self.store.apply_for(entry.index.0, entry.term.0, data, is_awaited);
         let mut applied = applied.map_err(|fatal| fatal.to_string())?;
         turn.events.extend(self.store.take_compaction().map(Event::Compacted));
         if let Some(change) = applied.conf_change.take() {

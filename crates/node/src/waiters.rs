@@ -29,6 +29,11 @@ impl<W> Waiters<W> {
         self.by_id.insert(id, Waiting { deadline, waiter }).map(|old| old.waiter)
     }
 
+    /// Whether somebody waits for this request.
+    pub(crate) fn contains(&self, id: u64) -> bool {
+        self.by_id.contains_key(&id)
+    }
+
     /// Takes the waiter of a request that was applied or refused.
     pub(crate) fn take(&mut self, id: u64) -> Option<W> {
         self.by_id.remove(&id).map(|waiting| waiting.waiter)

@@ -161,7 +161,8 @@ async fn raise_version(member: &Member, others: &Others) {
     let form = programs::form(current.or(Some(wanted)), others).unwrap_or(Form::RaftRequest);
     let text = format!("{}.{}", wanted.major, wanted.minor);
     log_intent(form, current, &text);
-    match propose_version(member, form, wanted).await.map(|applied| applied.result) {
+    let proposed = propose_version(member, form, wanted).await;
+    match proposed.map(|applied| applied.reply()) {
         Ok(Ok(Reply::None)) => log::info!("cluster version is updated", "cluster-version" => text),
         Ok(Ok(other)) => {
             log::warn!("cluster version was answered", "reply" => format!("{other:?}"))

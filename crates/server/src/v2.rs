@@ -215,7 +215,7 @@ impl V2 {
         let (path, recursive) = (request.path.clone(), request.recursive);
         let applied = self.member.propose_v2(request).await.map_err(KeyError::raft)?;
         let unexpected = || KeyError::raft(Error::UnknownMethod);
-        match applied.result.map_err(KeyError::raft)? {
+        match applied.reply().map_err(KeyError::raft)? {
             Reply::V2(Ok(V2Outcome::Event(event))) => Ok(Done::Event(event)),
             Reply::V2(Ok(V2Outcome::Read)) => self.list(&path, recursive).await.map(Done::Read),
             Reply::V2(Ok(V2Outcome::None)) => Err(unexpected()),

@@ -18,6 +18,7 @@ use crate::tally::Tally;
 
 mod bound;
 mod collect;
+mod pending;
 mod pick;
 mod range;
 mod reader;
@@ -27,8 +28,9 @@ mod write;
 pub use bound::Bound;
 pub(crate) use bound::Halt;
 use collect::Garbage;
+pub(crate) use pending::{Pending, Stored};
 pub(crate) use reader::{Reader, Span};
-pub(crate) use txn::{run_readonly, run_txn};
+pub(crate) use txn::{plan_readonly, run_txn};
 pub(crate) use write::Write;
 
 /// The revision of a store to which nothing was ever written.

@@ -54,7 +54,9 @@ pub use membership::{
     BadChange, ClusterVersion, Downgrade, Member, Membership, cluster_id, member_id,
 };
 pub use revision::Revision;
-pub use store::{Applied, DEFAULT_MAX_LEARNERS, EntryData, Fatal, Reply, SegmentUse, Store};
+pub use store::{
+    Applied, DEFAULT_MAX_LEARNERS, EntryData, Fatal, PendingReply, Reply, SegmentUse, Store,
+};
 pub use tally::{RequestKind, Tally};
 pub use v2::{
     V2Action, V2Delivery, V2Error, V2ErrorCode, V2Event, V2Listing, V2Node, V2Notice, V2Outcome,

@@ -28,9 +28,12 @@ use crate::v2::{V2Error, V2Outcome, V2Store};
 use crate::view::{CompactionHash, View};
 
 mod apply;
+mod pending;
 mod request;
 #[cfg(test)]
 mod tests;
+
+pub use pending::PendingReply;
 
 /// Learners that a cluster may have unless it is told otherwise.
 pub const DEFAULT_MAX_LEARNERS: usize = 1;
@@ -82,12 +85,12 @@ pub enum EntryData<'a> {
 }
 
 /// What an entry did.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Applied {
     /// The ID by which the proposer waits for the answer; 0 if nobody can wait.
     pub request_id: u64,
-    /// The answer.
-    pub result: Result<Reply, Error>,
+    /// The answer, which says nothing of an entry that was carried out if nobody waits.
+    pub result: Result<PendingReply, Error>,
     /// The change of members to hand to Raft, which goes to no member if it was refused.
     pub conf_change: Option<ConfChange>,
     /// What the entry did to leases, for the member that counts their time.
@@ -95,16 +98,22 @@ pub struct Applied {
 }
 
 impl Applied {
-    pub(crate) fn new(request_id: u64, result: Result<Reply, Error>) -> Self {
+    pub(crate) fn new(request_id: u64, result: Result<PendingReply, Error>) -> Self {
         Self { request_id, result, conf_change: None, lease_change: None }
+    }
+
+    /// Makes the reply; see [`PendingReply::make`].
+    pub fn reply(&self) -> Result<Reply, Error> {
+        self.result.as_ref().map_err(|error| *error)?.make()
     }
 }
 
 /// The answer to a request. Of headers only the revision is filled; responses inside a transaction
 /// have no more than that in etcd either.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum Reply {
-    /// The entry asks for no answer.
+    /// The entry asks for no answer, or nobody waits for it.
+    #[default]
     None,
     /// Keys were read.
     Range(RangeResponse),

@@ -6,13 +6,14 @@
 use std::sync::Arc;
 
 use quoin_api::error::Error;
+use quoin_api::etcdserverpb::response_op::Response;
 use quoin_api::etcdserverpb::{AlarmMember, RangeRequest, RangeResponse, TxnRequest, TxnResponse};
 use quoin_api::mvccpb::KeyValue;
 
 use crate::alarm::Alarms;
 use crate::history::HistoryView;
 use crate::index::Index;
-use crate::kv::{self, Bound, Failure, Halt, Reader, Span};
+use crate::kv::{self, Bound, Failure, Halt, Reader, Span, Stored};
 use crate::lease::{Lease, Leases};
 use crate::membership::Membership;
 use crate::record;
@@ -128,12 +129,33 @@ impl View {
     /// Answers a transaction that only reads (see [`is_txn_readonly`](crate::is_txn_readonly));
     /// one that writes is refused. Of the header only the revision is filled.
     pub fn txn_readonly(&self, request: &TxnRequest) -> Result<TxnResponse, Error> {
-        self.txn_counted(request).map(|(response, _)| response)
+        let mut bound = Bound::NONE;
+        let response = self.txn_within(request, &mut bound)?;
+        Ok(response.map(|(response, _)| response).unwrap_or_default())
     }
 
-    /// The same, with how often the transaction read.
-    pub fn txn_counted(&self, request: &TxnRequest) -> Result<(TxnResponse, u64), Error> {
-        kv::run_readonly(self.reader(), request).map_err(Failure::told)
+    /// The same, with how often the transaction read, or nothing if all of it together takes more than is
+    /// left of the bound.
+    pub fn txn_within(
+        &self,
+        request: &TxnRequest,
+        bound: &mut Bound,
+    ) -> Result<Option<(TxnResponse, u64)>, Error> {
+        let planned = unless_over(kv::plan_readonly(self.reader(), request, bound))?;
+        let Some((pending, ranges)) = planned else { return Ok(None) };
+        let response = unless_over(pending.response(&self.stored(), bound))?;
+        Ok(match response {
+            Some(Some(Response::ResponseTxn(response))) => Some((response, ranges)),
+            Some(_) | None => None,
+        })
+    }
+
+    /// Bytes of memory that the answer to a transaction that only reads takes while it is made.
+    pub fn txn_bytes(&self, request: &TxnRequest) -> Result<usize, Error> {
+        let mut bound = Bound::NONE;
+        let planned = unless_over(kv::plan_readonly(self.reader(), request, &mut bound))?;
+        let Some((pending, _)) = planned else { return Ok(0) };
+        pending.bytes(&self.stored()).map_err(Failure::told)
     }
 
     /// The value of `key` as a reader at main revision `at` sees it, from the compacted revision
@@ -195,6 +217,10 @@ impl View {
     /// The members of the cluster.
     pub fn membership(&self) -> &Membership {
         &self.membership
+    }
+
+    fn stored(&self) -> Stored {
+        Stored { history: self.history.clone(), compacted: self.compacted }
     }
 
     pub(crate) fn reader(&self) -> Reader<'_> {

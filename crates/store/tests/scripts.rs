@@ -161,8 +161,8 @@ impl Runner {
     fn apply(&mut self, request: InternalRaftRequest) -> String {
         let entry = Bytes::from(request.encode_to_vec());
         let index = self.store.applied().0 + 1;
-        let applied = self.store.apply(index, 1, EntryData::Normal(&entry)).unwrap();
-        applied.result.map_or_else(show_error, |reply| show_reply(&reply))
+        let applied = self.store.apply_for(index, 1, EntryData::Normal(&entry), |_| true).unwrap();
+        applied.reply().map_or_else(show_error, |reply| show_reply(&reply))
     }
 
     fn change_members(&mut self, kind: &str, id: u64, urls: &[&str]) -> String {

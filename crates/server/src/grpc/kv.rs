@@ -14,8 +14,8 @@ use quoin_api::etcdserverpb::{
     RangeStreamResponse, ResponseHeader, TxnRequest, TxnResponse,
 };
 use quoin_store::{
-    Reply as Applied, View, check_delete, check_put, check_range, check_range_stream, check_txn,
-    is_txn_readonly, is_txn_serializable,
+    Bound, PendingReply, Reply as Applied, View, check_delete, check_put, check_range,
+    check_range_stream, check_txn, is_txn_readonly, is_txn_serializable,
 };
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
@@ -71,8 +71,11 @@ impl Kv for Services {
         let _charge = self.charge(put_cost(&request)).await?;
         let internal = InternalRaftRequest { put: Some(request), ..Default::default() };
         match self.apply(internal).await? {
-            Applied::Put(response) => self.respond(response, |r| &mut r.header),
-            other => Err(unexpected(&other)),
+            (Applied::Put(response), held) => {
+                let response = self.respond(response, |r| &mut r.header)?;
+                Ok(with_room(response, held))
+            }
+            (other, _) => Err(unexpected(&other)),
         }
     }
 
@@ -84,8 +87,11 @@ impl Kv for Services {
         check_delete(&request)?;
         let internal = InternalRaftRequest { delete_range: Some(request), ..Default::default() };
         match self.apply(internal).await? {
-            Applied::DeleteRange(response) => self.respond(response, |r| &mut r.header),
-            other => Err(unexpected(&other)),
+            (Applied::DeleteRange(response), held) => {
+                let response = self.respond(response, |r| &mut r.header)?;
+                Ok(with_room(response, held))
+            }
+            (other, _) => Err(unexpected(&other)),
         }
     }
 
@@ -98,15 +104,21 @@ impl Kv for Services {
             let histograms = &self.member.metrics.requests.readonly_txn;
             if let Some(slow) = self.note_read(histograms, began, read.is_ok()) {
                 let error = read.as_ref().err().map(ToString::to_string);
-                slow.log_txn(&request, read.as_ref().map_err(|_| error.as_deref().unwrap_or("")));
+                let response = read.as_ref().map(|(response, _)| response);
+                slow.log_txn(&request, response.map_err(|_| error.as_deref().unwrap_or("")));
             }
-            return self.respond(read?, |r| &mut r.header);
+            let (response, held) = read?;
+            let response = self.respond(response, |r| &mut r.header)?;
+            return Ok(with_room(response, held));
         }
         let _charge = self.charge(txn_cost(&request)).await?;
         let internal = InternalRaftRequest { txn: Some(request), ..Default::default() };
         match self.apply(internal).await? {
-            Applied::Txn(response) => self.respond(response, |r| &mut r.header),
-            other => Err(unexpected(&other)),
+            (Applied::Txn(response), held) => {
+                let response = self.respond(response, |r| &mut r.header)?;
+                Ok(with_room(response, held))
+            }
+            (other, _) => Err(unexpected(&other)),
         }
     }
 
@@ -115,14 +127,14 @@ impl Kv for Services {
         let physical = request.physical;
         let internal = InternalRaftRequest { compaction: Some(request), ..Default::default() };
         match self.apply(internal).await? {
-            Applied::Compaction(response) => {
+            (Applied::Compaction(response), _) => {
                 let is_done = || !self.member.view().has_garbage() && self.member.hashes.is_idle();
                 while physical && !is_done() {
                     tokio::time::sleep(COLLECT_POLL).await;
                 }
                 self.respond(response, |r| &mut r.header)
             }
-            other => Err(unexpected(&other)),
+            (other, _) => Err(unexpected(&other)),
         }
     }
 }
@@ -149,16 +161,25 @@ impl Services {
         Ok(with_room(Response::new(response), held))
     }
 
-    /// Answers a transaction that only reads.
-    async fn read_txn(&self, request: &TxnRequest) -> Result<TxnResponse, Error> {
+    /// Answers a transaction that only reads. All its reads share one bound, and one part of the room.
+    async fn read_txn(&self, request: &TxnRequest) -> Result<(TxnResponse, Option<Held>), Error> {
         if !is_txn_serializable(request) {
             self.member.linearize().await?;
         }
-        let (response, ranges) = self.member.view().txn_counted(request)?;
+        let view = self.member.view();
+        let mut bound = INLINE;
+        let ((response, ranges), held) = match view.txn_within(request, &mut bound)? {
+            Some(read) => (read, None),
+            None => {
+                let read = LargeTxn { view, request: request.clone() };
+                let (read, held) = self.room.read(read).await?;
+                (read, Some(held))
+            }
+        };
         let metrics = &self.member.metrics.store;
         metrics.ranges.add(ranges);
         metrics.txns.add(u64::from(ranges > 1));
-        Ok(response)
+        Ok((response, held))
     }
 
     /// Takes note of a read that was answered, or failed. Returns what to log if it was slow.
@@ -175,9 +196,23 @@ impl Services {
         is_slow.then_some(Slow { took, expected })
     }
 
-    /// Proposes a request; returns what its entry returned when it was applied here.
-    pub(super) async fn apply(&self, request: InternalRaftRequest) -> Result<Applied, Error> {
-        self.member.propose(request).await?.result
+    /// Proposes a request; returns what its entry returned when it was applied here, and the part of the
+    /// room that a large reply takes.
+    pub(super) async fn apply(
+        &self,
+        request: InternalRaftRequest,
+    ) -> Result<(Applied, Option<Held>), Error> {
+        let reply = self.member.propose(request).await?.result?;
+        let mut bound = INLINE;
+        if let Some(reply) = reply.make_within(&mut bound)? {
+            return Ok((reply, None));
+        }
+        match self.room.read(LargeReply(reply)).await {
+            Ok((reply, held)) => Ok((reply, Some(held))),
+            // That would say that nothing was done. But the entry took effect.
+            Err(Error::TooManyRequests) => Err(Error::Timeout),
+            Err(error) => Err(error),
+        }
     }
 
     /// Charges a write to the quota for as long as it is on its way. If it does not fit, the alarm
@@ -232,6 +267,63 @@ impl LargeRead for LargeRange {
         let response = response.unwrap_or_default();
         let bytes = response.encoded_len();
         Ok((response, bytes))
+    }
+}
+
+/// The same of a transaction that only reads; with how often it reads.
+struct LargeTxn {
+    view: Arc<View>,
+    request: TxnRequest,
+}
+
+impl LargeRead for LargeTxn {
+    type Answer = (TxnResponse, u64);
+
+    fn bytes(&self) -> Result<usize, Error> {
+        self.view.txn_bytes(&self.request)
+    }
+
+    fn make(&self) -> Result<(Self::Answer, usize), Error> {
+        let mut bound = Bound::NONE;
+        let (response, ranges) =
+            self.view.txn_within(&self.request, &mut bound)?.unwrap_or_default();
+        let bytes = response.encoded_len();
+        Ok(((response, ranges), bytes))
+    }
+}
+
+/// The same of the reply to an entry.
+struct LargeReply(PendingReply);
+
+impl LargeRead for LargeReply {
+    type Answer = Applied;
+
+    fn bytes(&self) -> Result<usize, Error> {
+        self.0.bytes()
+    }
+
+    fn make(&self) -> Result<(Applied, usize), Error> {
+        let reply = self.0.make()?;
+        let bytes = reply_bytes(&reply);
+        Ok((reply, bytes))
+    }
+}
+
+/// Bytes of a reply that may be large when it is encoded.
+fn reply_bytes(reply: &Applied) -> usize {
+    match reply {
+        Applied::Range(response) => response.encoded_len(),
+        Applied::Put(response) => response.encoded_len(),
+        Applied::DeleteRange(response) => response.encoded_len(),
+        Applied::Txn(response) => response.encoded_len(),
+        Applied::None
+        | Applied::Compaction(_)
+        | Applied::LeaseGrant(_)
+        | Applied::LeaseRevoke(_)
+        | Applied::LeaseCheckpoint(_)
+        | Applied::Alarm(_)
+        | Applied::Members(_)
+        | Applied::V2(_) => 0,
     }
 }
 

@@ -95,7 +95,7 @@ impl Room {
     }
 
     /// Makes a large answer when there is room for it, off this thread.
-    pub(crate) async fn read<R: LargeRead>(&self, read: R) -> Result<(R::Answer, Held), Status> {
+    pub(crate) async fn read<R: LargeRead>(&self, read: R) -> Result<(R::Answer, Held), Error> {
         let read = Arc::new(read);
         let measured = Arc::clone(&read);
         let bytes = self.off_thread(move || measured.bytes()).await??;
@@ -112,7 +112,7 @@ impl Room {
     pub(crate) async fn off_thread<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Status> {
+    ) -> Result<T, Error> {
         let turn = Arc::clone(&self.reading).acquire_owned();
         let turn = tokio::time::timeout(WAIT_MAX, turn).await;
         let turn = turn.map_err(|_| Error::TooManyRequests)?.map_err(|_| Error::Stopped)?;
@@ -120,7 +120,10 @@ impl Room {
             let _turn = turn;
             work()
         });
-        done.await.map_err(|error| Status::internal(error.to_string()))
+        done.await.map_err(|error| {
+            log::error!("a read has failed", "error" => error.to_string());
+            Error::Stopped
+        })
     }
 
     /// Bytes of the room.

@@ -43,8 +43,8 @@ impl Lease for Services {
         let _charge = self.charge(LEASE_COST).await?;
         let internal = InternalRaftRequest { lease_grant: Some(request), ..Default::default() };
         match self.apply(internal).await? {
-            Applied::LeaseGrant(response) => self.respond(response, |r| &mut r.header),
-            other => Err(unexpected(&other)),
+            (Applied::LeaseGrant(response), _) => self.respond(response, |r| &mut r.header),
+            (other, _) => Err(unexpected(&other)),
         }
     }
 
@@ -55,8 +55,8 @@ impl Lease for Services {
         let lease_revoke = Some(request.into_inner());
         let internal = InternalRaftRequest { lease_revoke, ..Default::default() };
         match self.apply(internal).await? {
-            Applied::LeaseRevoke(response) => self.respond(response, |r| &mut r.header),
-            other => Err(unexpected(&other)),
+            (Applied::LeaseRevoke(response), _) => self.respond(response, |r| &mut r.header),
+            (other, _) => Err(unexpected(&other)),
         }
     }
 

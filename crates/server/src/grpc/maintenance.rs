@@ -33,8 +33,8 @@ impl Maintenance for Services {
         let alarm = Some(request.into_inner());
         let internal = InternalRaftRequest { alarm, ..Default::default() };
         match self.apply(internal).await? {
-            Applied::Alarm(response) => self.respond(response, |r| &mut r.header),
-            other => Err(unexpected(&other)),
+            (Applied::Alarm(response), _) => self.respond(response, |r| &mut r.header),
+            (other, _) => Err(unexpected(&other)),
         }
     }
 

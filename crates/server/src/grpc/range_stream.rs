@@ -69,7 +69,7 @@ impl Chunks {
             });
             match made.await {
                 Ok((chunks, made)) => (self, chunk) = (chunks, made),
-                Err(status) => return Some((Err(status), None)),
+                Err(error) => return Some((Err(error.into()), None)),
             }
         }
         let response = match chunk {

@@ -169,10 +169,11 @@ impl Simulation {
         ensure(applied.request_id == request.id, || {
             format!("request {:x} got the answer of {:x}", request.id, applied.request_id)
         })?;
-        self.history.write_answered(request.id, &applied.result)?;
+        let result = applied.reply();
+        self.history.write_answered(request.id, &result)?;
         self.note(Note::Answered { member, request: number, what: "applied" });
         self.coverage.hit(Mark::WriteAnswered);
-        match &applied.result {
+        match &result {
             Ok(reply) => {
                 self.count_reply(reply);
                 if let Some(client) = request.client {

@@ -6,12 +6,14 @@
 //!
 //! Not here: filtering, sorting and cutting what was found (`pick`).
 
+use quoin_api::error::Error;
 use quoin_api::etcdserverpb::{RangeRequest, RangeResponse, ResponseHeader};
 
-use super::Failure;
 use super::bound::{Bound, Halt};
+use super::pending::PendingRange;
 use super::pick::{Order, Picks, limit_of};
 use super::reader::{Found, Reader, Span};
+use super::{Failure, Pending};
 use crate::check::{has_key_order, has_revision_filters};
 
 impl<'a> Reader<'a> {
@@ -82,6 +84,21 @@ impl<'a> Reader<'a> {
         let mut picks = Picks::measuring(*self, request, order, &mut bound);
         self.offer(request, at, &mut picks).map_err(Halt::unbounded)?;
         picks.measured().map_err(Halt::unbounded)
+    }
+
+    /// Refuses a range that [`Self::range`] refuses, without looking at keys.
+    pub(crate) fn check_range(&self, request: &RangeRequest) -> Result<(), Error> {
+        self.resolve(request.revision)?;
+        if !request.count_only {
+            Order::of(request)?;
+        }
+        Ok(())
+    }
+
+    /// A range that was checked, to be answered later as it would be now.
+    pub(crate) fn pending_range(&self, request: &RangeRequest) -> Pending {
+        let (index, revision, request) = (self.index.clone(), self.revision, request.clone());
+        Pending::Range(Box::new(PendingRange { index, revision, request }))
     }
 
     /// Offers the keys that may be in the answer, in ascending order. Returns how many the span has

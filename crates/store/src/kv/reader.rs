@@ -157,18 +157,6 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The live keys and their values at the newest revision.
-    pub(crate) fn live_pairs(&self, span: Span<'a>) -> Result<Vec<KeyValue>, CheckpointError> {
-        let revisions: Vec<_> = self.live(span).map(|state| state.modified).collect();
-        self.pairs(&revisions)
-    }
-
-    /// A key with its value at the newest revision.
-    pub(crate) fn get(&self, key: &'a [u8]) -> Result<Option<KeyValue>, CheckpointError> {
-        let state = self.live(Span::Key(key)).next();
-        state.map(|state| self.pair(state.modified)).transpose()
-    }
-
     /// What the changes at some revisions stored, as parts of their records.
     pub(crate) fn pairs(&self, revisions: &[Revision]) -> Result<Vec<KeyValue>, CheckpointError> {
         let located: Vec<_> = revisions.iter().map(|&it| self.history.locate(it)).collect();

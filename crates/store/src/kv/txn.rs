@@ -2,20 +2,18 @@
 //!
 //! All comparisons, also those of transactions inside, are decided on the state before the
 //! transaction, and so are the checks of the operations that will run. Nothing is refused after
-//! the first change. Reads see the changes made before them in the same transaction.
+//! the first change. Reads see the changes made before them in the same transaction: the index is kept
+//! as they find it, and their replies are made later (`pending`).
 
 use std::cmp::Ordering;
 
 use quoin_api::error::Error;
 use quoin_api::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use quoin_api::etcdserverpb::request_op::Request;
-use quoin_api::etcdserverpb::response_op::Response;
-use quoin_api::etcdserverpb::{
-    Compare, RangeRequest, RequestOp, ResponseHeader, ResponseOp, TxnRequest, TxnResponse,
-};
+use quoin_api::etcdserverpb::{Compare, RangeRequest, RequestOp, TxnRequest};
 
-use super::{Failure, Reader, Span, Write};
-use crate::checkpoint::CheckpointError;
+use super::bound::{Bound, Halt};
+use super::{Failure, Pending, Reader, Span, Write};
 use crate::index::Latest;
 
 /// Which branch of a transaction runs, and the same for each transaction in that branch, in order.
@@ -33,42 +31,43 @@ impl Path {
     }
 }
 
-/// Runs a transaction that may write.
-pub(crate) fn run_txn(write: &mut Write<'_>, request: &TxnRequest) -> Result<TxnResponse, Failure> {
-    let path = decide(write.reader(), request)?;
+/// Runs a transaction that may write. What its reply needs is kept if it is wanted.
+pub(crate) fn run_txn(
+    write: &mut Write<'_>,
+    request: &TxnRequest,
+    is_wanted: bool,
+) -> Result<Pending, Failure> {
+    let mut bound = Bound::NONE;
+    let path = decide(write.reader(), request, &mut bound).map_err(Halt::unbounded)?;
     write.note_compared(path.compared());
     check(write, request, &path)?;
-    let mut response = execute(request, &path, &mut |operation| {
-        Ok(match operation {
-            Operation::Range(range) => {
-                write.note_ranges(1);
-                Response::ResponseRange(write.reader().range(range)?)
-            }
-            Operation::Put(put) => Response::ResponsePut(write.put(put)?),
-            Operation::Delete(delete) => Response::ResponseDeleteRange(write.delete_range(delete)?),
-        })
+    let (succeeded, operations) = execute(request, &path, &mut |operation| match operation {
+        Operation::Range(range) => write.range(range, is_wanted),
+        Operation::Put(put) => write.put(put, is_wanted),
+        Operation::Delete(delete) => Ok(write.delete_range(delete, is_wanted)),
     })?;
-    response.header = header(write.revision());
-    Ok(response)
+    Ok(Pending::Txn { revision: write.revision(), succeeded, operations })
 }
 
-/// Runs a transaction that only reads; one that writes is refused. Returns also how often it read.
-pub(crate) fn run_readonly(
+/// Decides what a transaction that only reads will read, unless that takes more than is left of the
+/// bound; one that writes is refused. Returns also how often it reads.
+pub(crate) fn plan_readonly(
     reader: Reader<'_>,
     request: &TxnRequest,
-) -> Result<(TxnResponse, u64), Failure> {
-    let path = decide(reader, request)?;
+    bound: &mut Bound,
+) -> Result<(Pending, u64), Halt> {
+    let path = decide(reader, request, bound)?;
     let mut ranges = path.compared();
     check_ranges(reader, request, &path)?;
-    let mut response = execute(request, &path, &mut |operation| match operation {
+    let (succeeded, operations) = execute(request, &path, &mut |operation| match operation {
         Operation::Range(range) => {
             ranges += 1;
-            Ok(Response::ResponseRange(reader.range(range)?))
+            reader.check_range(range)?;
+            Ok(reader.pending_range(range))
         }
         Operation::Put(_) | Operation::Delete(_) => Err(Error::UnknownMethod.into()),
     })?;
-    response.header = header(reader.revision);
-    Ok((response, ranges))
+    Ok((Pending::Txn { revision: reader.revision, succeeded, operations }, ranges))
 }
 
 /// An operation that is not a transaction.
@@ -78,23 +77,19 @@ enum Operation<'a> {
     Delete(&'a quoin_api::etcdserverpb::DeleteRangeRequest),
 }
 
-fn header(revision: i64) -> Option<ResponseHeader> {
-    Some(ResponseHeader { revision, ..ResponseHeader::default() })
-}
-
 fn branch<'a>(request: &'a TxnRequest, path: &Path) -> &'a [RequestOp] {
     if path.succeeded { &request.success } else { &request.failure }
 }
 
-fn decide(reader: Reader<'_>, request: &TxnRequest) -> Result<Path, CheckpointError> {
+fn decide(reader: Reader<'_>, request: &TxnRequest, bound: &mut Bound) -> Result<Path, Halt> {
     let mut path = Path { succeeded: true, inner: Vec::new(), compared: 0 };
     for compare in &request.compare {
         path.compared += u64::from(path.succeeded);
-        path.succeeded = path.succeeded && holds(reader, compare)?;
+        path.succeeded = path.succeeded && holds(reader, compare, bound)?;
     }
     for operation in branch(request, &path) {
         if let Some(Request::RequestTxn(inner)) = &operation.request {
-            path.inner.push(decide(reader, inner)?);
+            path.inner.push(decide(reader, inner, bound)?);
         }
     }
     Ok(path)
@@ -143,45 +138,52 @@ fn check_revision(reader: Reader<'_>, range: &RangeRequest) -> Result<(), Error>
     }
 }
 
+/// Runs the operations of the branch that was decided on, in order.
 fn execute(
     request: &TxnRequest,
     path: &Path,
-    run: &mut impl FnMut(Operation<'_>) -> Result<Response, Failure>,
-) -> Result<TxnResponse, Failure> {
+    run: &mut impl FnMut(Operation<'_>) -> Result<Pending, Failure>,
+) -> Result<(bool, Vec<Pending>), Failure> {
     let operations = branch(request, path);
-    let mut responses = Vec::with_capacity(operations.len());
+    let mut pending = Vec::with_capacity(operations.len());
     let mut paths = path.inner.iter();
     for operation in operations {
-        let response = match &operation.request {
-            Some(Request::RequestRange(range)) => Some(run(Operation::Range(range))?),
-            Some(Request::RequestPut(put)) => Some(run(Operation::Put(put))?),
-            Some(Request::RequestDeleteRange(delete)) => Some(run(Operation::Delete(delete))?),
+        pending.push(match &operation.request {
+            Some(Request::RequestRange(range)) => run(Operation::Range(range))?,
+            Some(Request::RequestPut(put)) => run(Operation::Put(put))?,
+            Some(Request::RequestDeleteRange(delete)) => run(Operation::Delete(delete))?,
             Some(Request::RequestTxn(inner)) => {
                 let path = paths.next().expect("every inner transaction has its path");
-                let mut response = execute(inner, path, run)?;
-                response.header = Some(ResponseHeader::default());
-                Some(Response::ResponseTxn(response))
+                let (succeeded, operations) = execute(inner, path, run)?;
+                Pending::Txn { revision: 0, succeeded, operations }
             }
-            None => None,
-        };
-        responses.push(ResponseOp { response });
+            None => Pending::Nothing,
+        });
     }
-    Ok(TxnResponse { header: None, succeeded: path.succeeded, responses })
+    Ok((path.succeeded, pending))
 }
 
 /// Whether a comparison holds for every key that it names. A key that does not exist has no value
 /// to compare with; its numbers are 0.
-fn holds(reader: Reader<'_>, compare: &Compare) -> Result<bool, CheckpointError> {
+fn holds(reader: Reader<'_>, compare: &Compare, bound: &mut Bound) -> Result<bool, Halt> {
     let by_value = compare.target == CompareTarget::Value as i32;
     let mut keys = reader.live(Span::new(&compare.key, &compare.range_end)).peekable();
     if keys.peek().is_none() {
         return Ok(!by_value && holds_for(compare, &Latest::default(), &[]));
     }
-    if !by_value {
-        return Ok(keys.all(|state| holds_for(compare, &state, &[])));
-    }
     for state in keys {
-        if !holds_for(compare, &state, &reader.pair(state.modified)?.value) {
+        bound.look(1)?;
+        if !by_value {
+            if !holds_for(compare, &state, &[]) {
+                return Ok(false);
+            }
+            continue;
+        }
+        // One value at a time is in memory, whatever the comparison names.
+        let located = reader.history.locate(state.modified);
+        bound.take(located.bytes)?;
+        let pairs = reader.located_pairs(&[located])?;
+        if !pairs.iter().all(|pair| holds_for(compare, &state, &pair.value)) {
             return Ok(false);
         }
     }

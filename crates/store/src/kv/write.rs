@@ -1,14 +1,14 @@
 //! One request that changes the key space: everything in it happens at one main revision.
+//!
+//! Not here: replies, of which only what they need is kept, where they are wanted (`pending`).
 
 use bytes::Bytes;
 use quoin_api::error::Error;
-use quoin_api::etcdserverpb::{
-    DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse, ResponseHeader,
-};
+use quoin_api::etcdserverpb::{DeleteRangeRequest, PutRequest, RangeRequest};
 use quoin_api::mvccpb::KeyValue;
 
-use super::{Kv, Reader, Span};
-use crate::checkpoint::CheckpointError;
+use super::pending::PendingDelete;
+use super::{Failure, Kv, Pending, Reader, Span};
 use crate::lease::Leases;
 use crate::record;
 use crate::revision::Revision;
@@ -67,42 +67,63 @@ impl<'a> Write<'a> {
         Ok(())
     }
 
+    /// Takes part of a range, which reads what this request has changed so far.
+    pub(crate) fn range(
+        &mut self,
+        request: &RangeRequest,
+        is_wanted: bool,
+    ) -> Result<Pending, Failure> {
+        self.note_ranges(1);
+        self.reader().check_range(request)?;
+        Ok(if is_wanted { self.reader().pending_range(request) } else { Pending::Nothing })
+    }
+
     /// Carries out a put that was checked.
-    pub(crate) fn put(&mut self, request: &PutRequest) -> Result<PutResponse, CheckpointError> {
-        let reads = request.prev_kv || request.ignore_value;
-        self.note_ranges(u64::from(reads || request.ignore_lease));
-        let previous = if reads { self.reader().get(&request.key)? } else { None };
-        let kept = previous.as_ref();
-        let value = match kept.filter(|_| request.ignore_value) {
-            Some(kept) => kept.value.clone(),
+    pub(crate) fn put(
+        &mut self,
+        request: &PutRequest,
+        is_wanted: bool,
+    ) -> Result<Pending, Failure> {
+        let reads = request.prev_kv || request.ignore_value || request.ignore_lease;
+        self.note_ranges(u64::from(reads));
+        let before = match reads {
+            true => self.reader().live(Span::Key(&request.key)).next(),
+            false => None,
+        };
+        let value = match before.as_ref().filter(|_| request.ignore_value) {
+            Some(kept) => self.reader().pair(kept.modified)?.value,
             None => request.value.clone(),
         };
         let lease = match request.ignore_lease {
-            true => self.kv.index.find(&request.key).map_or(0, |slot| slot.latest().lease),
+            true => before.as_ref().map_or(0, |before| before.lease),
             false => request.lease,
         };
         self.put_pair(&request.key, value, lease);
-        let prev_kv = previous.filter(|_| request.prev_kv);
-        Ok(PutResponse { header: self.header(), prev_kv })
+        if !is_wanted {
+            return Ok(Pending::Nothing);
+        }
+        let previous = before.filter(|_| request.prev_kv).map(|before| before.modified);
+        Ok(Pending::Put { revision: self.revision(), previous })
     }
 
     /// Deletes the keys that a request names, in ascending order.
     pub(crate) fn delete_range(
         &mut self,
         request: &DeleteRangeRequest,
-    ) -> Result<DeleteRangeResponse, CheckpointError> {
+        is_wanted: bool,
+    ) -> Pending {
         let span = Span::new(&request.key, &request.range_end);
         self.note_ranges(u64::from(request.prev_kv));
         self.operations.deletes += 1;
-        let reader = self.reader();
-        let prev_kvs = match request.prev_kv {
-            true => reader.live_pairs(span)?,
-            false => Vec::new(),
-        };
-        let keys = reader.keys(span);
+        let is_previous_wanted = is_wanted && request.prev_kv;
+        let before = is_previous_wanted.then(|| (self.kv.index.clone(), request.clone()));
+        let keys = self.reader().keys(span);
         keys.iter().for_each(|key| self.delete(key));
+        if !is_wanted {
+            return Pending::Nothing;
+        }
         let deleted = i64::try_from(keys.len()).expect("there are fewer keys than bytes");
-        Ok(DeleteRangeResponse { header: self.header(), deleted, prev_kvs })
+        Pending::Delete(Box::new(PendingDelete { revision: self.revision(), deleted, before }))
     }
 
     /// Deletes one key if it is live.
@@ -153,9 +174,5 @@ impl<'a> Write<'a> {
         let revision = Revision { main: self.kv.revision + 1, sub: self.changes };
         self.changes = self.changes.checked_add(1).expect("a request has fewer changes than 2^32");
         revision
-    }
-
-    fn header(&self) -> Option<ResponseHeader> {
-        Some(ResponseHeader { revision: self.revision(), ..ResponseHeader::default() })
     }
 }

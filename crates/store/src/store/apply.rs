@@ -15,18 +15,30 @@ use quoin_api::etcdserverpb::{
 use quoin_api::raftpb::ConfChange;
 
 use super::request::{Request, is_known_to, read, read_of_cluster};
-use super::{Applied, COLLECT_PER_ENTRY, EntryData, Fatal, Reply, Store};
+use super::{Applied, COLLECT_PER_ENTRY, EntryData, Fatal, PendingReply, Reply, Store};
 use crate::cluster::Cluster;
-use crate::kv::{Failure, Write, run_txn};
+use crate::kv::{Failure, Pending, Stored, Write, run_txn};
 use crate::lease::LeaseChange;
 use crate::membership::{Change, ClusterVersion, Downgrade};
 use crate::tally::RequestKind;
 use crate::view::CompactionHash;
 
 impl Store {
-    /// Applies the entry after the last one. After a [`Fatal`] the state is as before, unless it
-    /// says otherwise.
+    /// Applies the entry after the last one, whose reply nobody waits for. After a [`Fatal`] the state
+    /// is as before, unless it says otherwise.
     pub fn apply(&mut self, index: u64, term: u64, entry: EntryData<'_>) -> Result<Applied, Fatal> {
+        self.apply_for(index, term, entry, |_| false)
+    }
+
+    /// The same, where `is_awaited` tells whether somebody waits for the reply to the request with an
+    /// ID. It decides what is kept for the reply, and nothing about the state.
+    pub fn apply_for(
+        &mut self,
+        index: u64,
+        term: u64,
+        entry: EntryData<'_>,
+        is_awaited: impl FnOnce(u64) -> bool,
+    ) -> Result<Applied, Fatal> {
         if self.applied.0.checked_add(1) != Some(index) {
             return Err(Fatal::OutOfOrder { index, applied: self.applied.0 });
         }
@@ -34,27 +46,35 @@ impl Store {
             return Err(Fatal::Unreadable { index, reason });
         }
         let applied = match entry {
-            EntryData::Normal(entry) if entry.is_empty() => Applied::new(0, Ok(Reply::None)),
-            EntryData::Normal(entry) => self.apply_normal(index, entry)?,
-            EntryData::ConfChange(entry) => self.apply_conf_change(index, entry)?,
+            EntryData::Normal(entry) if entry.is_empty() => {
+                Applied::new(0, Ok(PendingReply::nothing()))
+            }
+            EntryData::Normal(entry) => self.apply_normal(index, entry, is_awaited)?,
+            EntryData::ConfChange(entry) => self.apply_conf_change(index, entry, is_awaited)?,
         };
         self.applied = (index, term);
         self.collect(COLLECT_PER_ENTRY);
         Ok(applied)
     }
 
-    fn apply_normal(&mut self, index: u64, entry: &Bytes) -> Result<Applied, Fatal> {
+    fn apply_normal(
+        &mut self,
+        index: u64,
+        entry: &Bytes,
+        is_awaited: impl FnOnce(u64) -> bool,
+    ) -> Result<Applied, Fatal> {
         let (request_id, request) = read(entry).map_err(|problem| problem.at(index))?;
+        let is_wanted = is_awaited(request_id);
         let (kind, lease_change) = (kind(&request), lease_change(&request));
         let result = match request {
             Request::ClusterVersion(_) | Request::MemberAttributes(_) | Request::Downgrade(_) => {
                 change_cluster(&mut self.cluster, index, request)?;
-                Ok(Reply::None)
+                Ok(PendingReply::nothing())
             }
-            Request::V2(request) => Ok(Reply::V2(self.cluster.apply_v2(&request))),
-            Request::Nothing => Ok(Reply::None),
+            Request::V2(request) => Ok(Reply::V2(self.cluster.apply_v2(&request)).into()),
+            Request::Nothing => Ok(PendingReply::nothing()),
             request => match self.admit(&request).map_err(Failure::from) {
-                Ok(()) => self.run(request),
+                Ok(()) => self.run(request, is_wanted),
                 Err(refused) => Err(refused),
             }
             .map_or_else(|failure| refusal(failure, index).map(Err), |reply| Ok(Ok(reply)))?,
@@ -150,28 +170,46 @@ impl Store {
         Ok(())
     }
 
-    fn run(&mut self, request: Request) -> Result<Reply, Failure> {
-        match request {
-            Request::Range(request) => self.kv.reader().range(&request).map(Reply::Range),
+    /// Carries out a request. What its reply needs is kept if it is wanted.
+    fn run(&mut self, request: Request, is_wanted: bool) -> Result<PendingReply, Failure> {
+        let pending = match request {
+            Request::Range(request) => {
+                let reader = self.kv.reader();
+                reader.check_range(&request)?;
+                if is_wanted { reader.pending_range(&request) } else { Pending::Nothing }
+            }
             Request::Put(request) => {
                 let mut write = Write::begin(&mut self.kv, &mut self.leases);
                 write.check_put(&request)?;
-                let response = write.put(&request)?;
+                let pending = write.put(&request, is_wanted)?;
                 write.finish();
-                Ok(Reply::Put(response))
+                pending
             }
             Request::DeleteRange(request) => {
                 let mut write = Write::begin(&mut self.kv, &mut self.leases);
-                let response = write.delete_range(&request)?;
+                let pending = write.delete_range(&request, is_wanted);
                 write.finish();
-                Ok(Reply::DeleteRange(response))
+                pending
             }
             Request::Txn(request) => {
                 let mut write = Write::begin(&mut self.kv, &mut self.leases);
-                let response = run_txn(&mut write, &request);
+                let pending = run_txn(&mut write, &request, is_wanted);
                 write.finish();
-                response.map(Reply::Txn)
+                pending?
             }
+            request => return self.run_other(request).map(PendingReply::from),
+        };
+        if !is_wanted {
+            return Ok(PendingReply::nothing());
+        }
+        // Now, because the garbage of a compaction is collected right after an entry.
+        let history = self.kv.history.view().clone();
+        Ok(PendingReply::reads(pending, Stored { history, compacted: self.kv.compacted }))
+    }
+
+    /// Carries out a request whose reply needs nothing that is stored.
+    fn run_other(&mut self, request: Request) -> Result<Reply, Failure> {
+        match request {
             Request::Compaction(request) => {
                 let before = self.view();
                 self.kv.compact(request.revision)?;
@@ -199,7 +237,11 @@ impl Store {
                 Ok(Reply::LeaseCheckpoint(LeaseCheckpointResponse { header: self.header() }))
             }
             Request::Alarm(request) => Ok(self.run_alarm(request)),
-            Request::ClusterVersion(_)
+            Request::Range(_)
+            | Request::Put(_)
+            | Request::DeleteRange(_)
+            | Request::Txn(_)
+            | Request::ClusterVersion(_)
             | Request::MemberAttributes(_)
             | Request::Downgrade(_)
             | Request::V2(_)
@@ -227,13 +269,20 @@ impl Store {
         Reply::Alarm(AlarmResponse { header: self.header(), alarms })
     }
 
-    fn apply_conf_change(&mut self, index: u64, entry: &Bytes) -> Result<Applied, Fatal> {
+    fn apply_conf_change(
+        &mut self,
+        index: u64,
+        entry: &Bytes,
+        is_awaited: impl FnOnce(u64) -> bool,
+    ) -> Result<Applied, Fatal> {
         let mut change = ConfChange::decode(entry.clone())
             .map_err(|error| Fatal::Undecodable { index, reason: error.to_string() })?;
         let outcome = self.cluster.apply_conf_change(&change, self.max_learners);
         let refused = outcome.map_err(|reason| Fatal::ConfChange { index, reason })?;
         let members = || self.cluster.membership().members().cloned().collect();
-        let result = refused.map(|()| Reply::Members(members()));
+        let is_wanted = is_awaited(change.id);
+        let reply = || if is_wanted { Reply::Members(members()) } else { Reply::None };
+        let result = refused.map(|()| reply().into());
         if result.is_err() {
             change.node_id = 0;
         }

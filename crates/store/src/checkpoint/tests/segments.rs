@@ -1,9 +1,14 @@
 //! Checkpoints whose records are in segments.
 
+use quoin_api::error::Error;
 use quoin_api::etcdserverpb::range_request::{SortOrder, SortTarget};
+use quoin_api::etcdserverpb::request_op::Request as Operation;
+use quoin_api::etcdserverpb::response_op::Response;
+use quoin_api::etcdserverpb::{RequestOp, TxnRequest};
 
 use super::*;
 use crate::history::segment;
+use crate::{Bound, Reply};
 
 fn names(fs: &dyn FileSystem) -> Vec<String> {
     fs.list(Path::new(DIR)).unwrap()
@@ -314,7 +319,7 @@ fn check_damaged(fs: &MemFs, damaged: &Path, expected: &View, what: &str) {
     assert!(scrubbed.as_ref().is_err_and(is_named), "{what}: {scrubbed:?}");
     match loaded.store.view().range(&everything()) {
         Ok(found) => assert_eq!(found, expected.range(&everything()).unwrap(), "{what}"),
-        Err(error) => assert_eq!(error, quoin_api::error::Error::Corrupt, "{what}"),
+        Err(error) => assert_eq!(error, Error::Corrupt, "{what}"),
     }
     if let Err(error) = write(fs, &mut loaded.store) {
         assert!(is_named(&error), "{what}: {error}");
@@ -493,6 +498,71 @@ fn only_what_is_answered_is_read() {
     assert!(counting.count() > 1, "only the records have values");
 }
 
+/// A transaction of 130 bytes with twelve ranges over 400 MB made every member that applied it, and again
+/// at each restart, build an answer of gigabytes that nobody read: three elections, and an abort where
+/// memory was limited. Apply reads nothing for a reply, whether or not somebody waits; and who waits
+/// reads what the entry found, also after all of it was deleted and compacted.
+#[test]
+fn apply_reads_nothing_for_a_reply() {
+    let mut store = full_store();
+    for n in 0..500 {
+        put(&mut store, &format!("key{n:03}"), &[b'v'; 200], 0);
+    }
+    let counting = FaultFs::new(Arc::new(new_fs()));
+    let written = store.checkpoint(conf()).write(&counting, Path::new(DIR)).unwrap();
+    store.placed(written);
+    while store.place(1) {}
+    store.set_memory_budget(0);
+    let before = store.view().range(&everything()).unwrap();
+    let operation = |request| RequestOp { request: Some(request) };
+    let range = || operation(Operation::RequestRange(everything()));
+    let key = Bytes::from_static(b"key000");
+    let put = PutRequest { key: key.clone(), prev_kv: true, ..PutRequest::default() };
+    let all = everything();
+    let delete = DeleteRangeRequest { key: all.key, range_end: all.range_end, prev_kv: true };
+    let mut success: Vec<RequestOp> = (0..12).map(|_| range()).collect();
+    success.push(operation(Operation::RequestPut(put)));
+    success.push(range());
+    let txn = Some(TxnRequest { success, ..TxnRequest::default() });
+    let requests = [
+        InternalRaftRequest { txn, ..Default::default() },
+        InternalRaftRequest { range: Some(everything()), ..Default::default() },
+        InternalRaftRequest { delete_range: Some(delete), ..Default::default() },
+    ];
+    counting.count_only(&[OpKind::Read]);
+    let mut pending = Vec::new();
+    for request in requests {
+        let entry = Bytes::from(request.encode_to_vec());
+        let index = store.applied().0 + 1;
+        pending.push(store.apply_for(index, 2, EntryData::Normal(&entry), |_| true).unwrap());
+    }
+    assert_eq!(counting.count(), 0, "apply reads no file");
+    let revision = store.view().revision();
+    compact(&mut store, revision);
+    let Ok(Reply::Txn(txn)) = pending[0].reply() else { panic!("{pending:?}") };
+    let pairs = |at: usize| match &txn.responses[at].response {
+        Some(Response::ResponseRange(range)) => range.kvs.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((pairs(0), pairs(11)), (before.kvs.clone(), before.kvs.clone()));
+    let Some(Response::ResponsePut(put)) = &txn.responses[12].response else { panic!() };
+    let old = before.kvs.iter().find(|pair| pair.key == key).unwrap();
+    assert_eq!(put.prev_kv.as_ref(), Some(old));
+    let after = pairs(13);
+    let new = after.iter().find(|pair| pair.key == key).unwrap();
+    assert_eq!((new.version, new.value.len()), (2, 0), "the put before it in the transaction");
+    let Ok(Reply::Range(range)) = pending[1].reply() else { panic!("{pending:?}") };
+    assert_eq!(range.kvs, after);
+    let Ok(Reply::DeleteRange(deleted)) = pending[2].reply() else { panic!("{pending:?}") };
+    assert_eq!(deleted.prev_kvs, after);
+    assert_eq!(store.view().keys(), 0);
+    let bytes = pending[0].result.as_ref().unwrap().bytes().unwrap();
+    assert!(bytes > 13 * 500 * 200, "all parts of a reply are counted together: {bytes}");
+    let mut bound = Bound { keys: 100_000, bytes: 1 << 20 };
+    let made = pending[0].result.as_ref().unwrap().make_within(&mut bound);
+    assert_eq!(made, Ok(None), "thirteen ranges of a hundred kilobytes are over a megabyte");
+}
+
 /// A damaged record must end the member that needs it to apply an entry, not change what it does.
 #[test]
 fn an_entry_that_needs_a_damaged_record_is_fatal() {
@@ -511,7 +581,14 @@ fn an_entry_that_needs_a_damaged_record_is_fatal() {
     assert_eq!(store.view().range(&keys).unwrap().kvs.len(), 2, "keys are not read from files");
     assert!(store.view().hash_kv(0).is_err());
     assert!(store.view().events_from(3).unwrap().any(|event| event.is_err()));
-    let put = Some(PutRequest { key, prev_kv: true, ..PutRequest::default() });
+    let put = Some(PutRequest { key: key.clone(), prev_kv: true, ..PutRequest::default() });
+    let entry = InternalRaftRequest { put, ..Default::default() };
+    let entry = Bytes::from(entry.encode_to_vec());
+    let index = store.applied().0 + 1;
+    let applied = store.apply_for(index, 2, EntryData::Normal(&entry), |_| true).unwrap();
+    assert_eq!(applied.reply(), Err(Error::Corrupt), "the reply is about what was there before");
+    let key = Bytes::from_static(b"long");
+    let put = Some(PutRequest { key, ignore_value: true, ..PutRequest::default() });
     let entry = InternalRaftRequest { put, ..Default::default() };
     let entry = Bytes::from(entry.encode_to_vec());
     let applied = store.apply(store.applied().0 + 1, 2, EntryData::Normal(&entry));

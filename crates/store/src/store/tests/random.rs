@@ -11,10 +11,10 @@ use quoin_vfs::{FileSystem, MemFs};
 
 use super::model::Model;
 use super::*;
-use crate::Bound;
 use crate::bbolt::DbImport;
 use crate::checkpoint::{Checkpoint, ConfState, WriteOptions, Written};
 use crate::view::View;
+use crate::{Bound, PendingReply};
 use quoin_api::etcdserverpb::range_request::SortTarget;
 use quoin_api::etcdserverpb::{Compare, RangeResponse};
 use quoin_api::mvccpb::KeyValue;
@@ -220,6 +220,8 @@ pub(super) struct Files {
     fs: MemFs,
     taken: Option<Checkpoint>,
     written: Option<Written>,
+    /// Replies that were not made yet, and what they will be.
+    replies: Vec<(PendingReply, Reply)>,
 }
 
 const DIR: &str = "/store";
@@ -228,7 +230,7 @@ impl Files {
     pub(super) fn new() -> Self {
         let fs = MemFs::new();
         fs.create_dir_all(Path::new(DIR)).unwrap();
-        Self { fs, taken: None, written: None }
+        Self { fs, taken: None, written: None, replies: Vec::new() }
     }
 
     fn write(&mut self, store: &mut Store) {
@@ -261,17 +263,33 @@ impl Files {
     }
 }
 
+/// Applies a request, whose reply is made at once, or when everything else has happened.
+fn check(
+    store: &mut Store,
+    files: &mut Files,
+    request: InternalRaftRequest,
+    expected: Result<Reply, Error>,
+) {
+    let entry = Bytes::from(request.encode_to_vec());
+    let (index, _) = store.applied();
+    let applied = store.apply_for(index + 1, 1, EntryData::Normal(&entry), |_| true).unwrap();
+    match (applied.result, expected) {
+        (Ok(pending), Ok(expected)) if index % 2 == 0 => files.replies.push((pending, expected)),
+        (result, expected) => assert_eq!(result.and_then(|it| it.make()), expected),
+    }
+}
+
 pub(super) fn run(store: &mut Store, model: &mut Model, files: &mut Files, step: &Step) {
     match step.clone() {
         Step::Put(put) => {
             let expected = model.put(&put).map(Reply::Put);
-            assert_eq!(apply(store, put_request(put)), expected);
+            check(store, files, put_request(put), expected);
         }
         Step::Delete(delete) => {
             let expected = Ok(Reply::DeleteRange(model.delete(&delete)));
             let delete_range = Some(delete);
             let request = InternalRaftRequest { delete_range, ..Default::default() };
-            assert_eq!(apply(store, request), expected);
+            check(store, files, request, expected);
         }
         Step::Txn(txn) => {
             let expected = model.txn(&txn).map(Reply::Txn);
@@ -279,7 +297,7 @@ pub(super) fn run(store: &mut Store, model: &mut Model, files: &mut Files, step:
                 assert_eq!(store.view().txn_readonly(&txn).map(Reply::Txn), expected);
             }
             let request = InternalRaftRequest { txn: Some(txn), ..Default::default() };
-            assert_eq!(apply(store, request), expected);
+            check(store, files, request, expected);
         }
         Step::Compact(back) => {
             let revision = model.revision() - back;
@@ -299,7 +317,7 @@ pub(super) fn run(store: &mut Store, model: &mut Model, files: &mut Files, step:
             assert_eq!(store.view().range(&range), expected);
             check_bytes(&store.view(), &range, expected.as_ref());
             let request = InternalRaftRequest { range: Some(range), ..Default::default() };
-            assert_eq!(apply(store, request), expected.map(Reply::Range));
+            check(store, files, request, expected.map(Reply::Range));
         }
         Step::Collect(limit) => {
             store.collect(limit);
@@ -315,7 +333,8 @@ pub(super) fn run(store: &mut Store, model: &mut Model, files: &mut Files, step:
         Step::Reload => files.reload(store),
         Step::ReloadDatabase => {
             *store = reload_database(store);
-            *files = Files::new();
+            let replies = std::mem::take(&mut files.replies);
+            *files = Files { replies, ..Files::new() };
         }
         Step::View => {}
     }
@@ -403,6 +422,11 @@ proptest! {
         }
         files.reload(&mut store);
         compare(&store.view(), &model);
+        for (pending, expected) in &files.replies {
+            let reply = pending.make();
+            assert_eq!(reply.as_ref(), Ok(expected));
+            assert_eq!(pending.make(), reply, "it is made again as it was");
+        }
         compare(&reload_database(&mut store).view(), &model);
     }
 }
