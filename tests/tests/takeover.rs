@@ -334,3 +334,49 @@ fn members_of_both_catch_up_from_each_other() {
     ready(&mut servers[1]);
     check_same_hash(&members);
 }
+
+/// A member that was away while others joined must listen to one of those that leads now, although its
+/// own log does not tell of it: it asks a member that it knows. Messages of whom no member lists are
+/// refused.
+#[test]
+fn a_member_follows_a_leader_that_joined_while_it_was_away() {
+    let (reference, subject) = (programs::reference_etcd(), programs::subject_etcd());
+    let dir = TempDir::new("joined");
+    let mut members = three(&dir);
+    // One member is down while another one is added, which etcd refuses otherwise.
+    for member in &mut members[..2] {
+        member.settings.push(("strict-reconfig-check", "false".to_owned()));
+    }
+    let mut servers: Vec<Server> = Vec::new();
+    for (member, program) in members.iter().zip([&reference, &reference, &subject]) {
+        servers.push(Server::spawn(&member.launch(program, dir.path())));
+    }
+    servers.iter_mut().for_each(ready);
+    check_same_hash(&members);
+    servers[2].kill();
+
+    let ctl = Etcdctl::new(&programs::reference_etcdctl(), from_ref(&members[0].client_url));
+    wait_writable(&ctl);
+    let mut joined = Member::alone(dir.path(), "m4");
+    ctl.ok(&["member", "add", "m4", &format!("--peer-urls={}", joined.peer_url)]);
+    joined.initial_cluster = format!("{},{}", members[0].initial_cluster, joined.initial_cluster);
+    let launch = joined.launch(&reference, dir.path());
+    let (new, existing) = ("initial-cluster-state: new", "initial-cluster-state: existing");
+    let text = joined.yaml().replace(new, existing);
+    std::fs::write(&launch.args[1], text).expect("the file is ours");
+    let mut fourth = Server::spawn(&launch);
+    ready(&mut fourth);
+    let of_now = [members[0].clone(), members[1].clone(), joined.clone()];
+    check_same_hash(&of_now);
+    wait_writable(&ctl);
+    move_leader(&of_now, 2);
+    put_many(&ctl, "joined");
+
+    servers[2] = Server::spawn(&members[2].launch(&subject, dir.path()));
+    servers[2]
+        .wait_log("listening to a sender that a member lists", START_TIMEOUT)
+        .unwrap_or_else(|error| panic!("{error}"));
+    ready(&mut servers[2]);
+    let everyone = [members[0].clone(), members[1].clone(), joined, members[2].clone()];
+    check_same_hash(&everyone);
+}

@@ -28,6 +28,7 @@ use crate::checkpoints::Checkpoints;
 use crate::leases::{Leases, Reader};
 use crate::lessor::{Clock, LeaseTime};
 use crate::reads::Reads;
+use crate::senders::Senders;
 use crate::waiters::Waiters;
 use crate::{LogWork, RequestIds};
 
@@ -221,6 +222,7 @@ pub struct Node<W> {
     proposals_bytes: usize,
     waiters: Waiters<W>,
     reads: Reads<Reader<W>>,
+    senders: Senders,
     pub(crate) leases: Leases<W>,
     pub(crate) answers: Vec<(W, Answer)>,
     incoming: Vec<(SnapshotMeta, Store)>,
@@ -250,6 +252,7 @@ impl<W> Node<W> {
             Clock::new(options.tick_ms, options.min_lease_ttl_s(), options.lease_checkpoint_ticks);
         Self {
             reads: Reads::new(RequestIds::new(options.id, options.start_ms).next()),
+            senders: Senders::default(),
             leases: Leases::new(clock),
             options,
             raft,
@@ -319,8 +322,12 @@ impl<W> Node<W> {
     ///
     /// # Errors
     /// If the message was refused. If the error is fatal, this member must stop: its log is not
-    /// the one it voted and acknowledged with.
+    /// the one it voted and acknowledged with. If the sender is unknown, ask the members whether it
+    /// is one, and [`Node::vouch`] for it.
     pub fn step(&mut self, message: Message) -> Result<(), StepError> {
+        if !self.senders.knows(&self.raft, message.from) {
+            return Err(StepError::UnknownSender(message.from));
+        }
         if matches!(message.body, Body::Snapshot(_)) {
             return Err(StepError::Malformed("a snapshot message without the state"));
         }
@@ -343,7 +350,17 @@ impl<W> Node<W> {
         if let Body::Snapshot(snapshot) = &message.body {
             self.incoming.push((snapshot.meta.clone(), store));
         }
+        // It is refused in the next turn.
+        if !self.senders.knows(&self.raft, message.from) {
+            return Err(StepError::UnknownSender(message.from));
+        }
         self.raft.step(message)
+    }
+
+    /// Listens to a sender that is no member as far as this node has applied its log, because a
+    /// member lists it as one.
+    pub fn vouch(&mut self, sender: NodeId) {
+        self.senders.vouch(sender);
     }
 
     /// Moves time on by one tick.
@@ -618,6 +635,7 @@ impl<W> Node<W> {
         let arrived = arrived.expect("consensus restores only a snapshot that arrived");
         let (_, store) = self.incoming.remove(arrived);
         assert_eq!(meta.index.0, store.applied().0, "the state stands at its snapshot's index");
+        self.senders.clear();
         self.store = store;
         self.store.set_memory_budget(self.options.memory_budget);
         self.store.set_max_learners(self.options.max_learners);
@@ -703,6 +721,9 @@ impl<W> Node<W> {
         self.raft.apply_conf_change(change);
         turn.events.push(Event::Members);
         let removed = change.kind == quoin_raft::ConfChangeKind::Remove;
+        if removed {
+            self.senders.forget(change.node);
+        }
         if removed && change.node == self.options.id {
             turn.events.push(Event::Removed);
         }

@@ -11,7 +11,7 @@ use quoin_api::membershippb::ClusterVersionSetRequest;
 use quoin_api::raftpb;
 use quoin_raft::{
     Body, ConfState, Entry, EntryKind, Index, Message, NodeId, Rejection, Snapshot, SnapshotMeta,
-    Term,
+    StepError, Term,
 };
 
 use crate::{DataDir, Event, Node, Options, RequestIds};
@@ -326,6 +326,7 @@ fn a_proposal_that_cannot_be_applied_is_not_appended() {
         term: Term(0),
         body: Body::Propose { entries },
     };
+    node.vouch(NodeId(2));
     for entry in bad {
         // One bad entry refuses those beside it: they are one message.
         let refused = node.step(propose(vec![good.clone(), entry.clone()]));
@@ -359,6 +360,66 @@ fn nothing_is_applied_behind_an_entry_that_cannot_be() {
     let fatal = events.iter().filter(|event| matches!(event, Event::Fatal(_))).count();
     assert_eq!(fatal, 1, "{events:?}");
     assert_eq!(node.status().applied, Index(2));
+}
+
+/// Any host that reached the port of the peers was heard by consensus, whatever it called itself: one
+/// heartbeat of a later term deposed the leader, and with a commit index beyond the log it ended the
+/// process, because so much can only be missing from a log that was damaged.
+#[test]
+fn a_stranger_is_not_heard() {
+    let (mut node, mut wal) = follower();
+    settle(&mut node, &mut wal);
+    let before = (node.status(), node.raft().last_entry());
+    let context = Bytes::new();
+    let deadly = Body::Heartbeat { commit: Index(99), context };
+    for body in bodies().into_iter().chain([deadly.clone()]) {
+        let stranger = Message { to: NodeId(1), from: NodeId(66), term: Term(7), body };
+        let heard = if let Body::Snapshot(snapshot) = &stranger.body {
+            let index = snapshot.meta.index.0;
+            let refused = node.step_snapshot(stranger, Store::new());
+            let work = node.turn().log;
+            let discarded: Vec<u64> = work.discard.iter().map(|state| state.index).collect();
+            assert_eq!((discarded, work.adopt), (vec![index], None));
+            refused
+        } else {
+            node.step(stranger)
+        };
+        assert_eq!(heard, Err(StepError::UnknownSender(NodeId(66))));
+        settle(&mut node, &mut wal);
+        assert_eq!((node.status(), node.raft().last_entry()), before);
+    }
+
+    // A leader that joined while this member was away is heard when a member lists it.
+    let beat = |from, commit| {
+        let body = Body::Heartbeat { commit: Index(commit), context: Bytes::new() };
+        Message { to: NodeId(1), from: NodeId(from), term: Term(7), body }
+    };
+    node.vouch(NodeId(66));
+    assert_eq!(node.step(beat(66, 0)), Ok(()));
+    assert_eq!(node.raft().leader(), NodeId(66));
+
+    // Or when the log says that it is being added, applied or not.
+    let change = raftpb::ConfChange {
+        r#type: raftpb::ConfChangeType::ConfChangeAddNode.into(),
+        node_id: 3,
+        ..Default::default()
+    };
+    assert_eq!(node.step(beat(3, 0)), Err(StepError::UnknownSender(NodeId(3))));
+    let entry = Entry {
+        kind: EntryKind::ConfChange,
+        term: Term(7),
+        index: Index(3),
+        data: Bytes::from(change.encode_to_vec()),
+    };
+    let (prev_index, prev_term, entries) = (Index(2), Term(1), vec![entry]);
+    let body = Body::Append { prev_index, prev_term, entries, commit: Index(2) };
+    let append = Message { to: NodeId(1), from: NodeId(66), term: Term(7), body };
+    node.step(append).expect("it is vouched for");
+    assert_eq!(node.status().commit, Index(2));
+    let vote = Body::Vote { last_index: Index(3), last_term: Term(7), transfer: true };
+    let vote = Message { to: NodeId(1), from: NodeId(3), term: Term(8), body: vote };
+    assert_eq!(node.step(vote), Ok(()));
+    assert_eq!(node.status().term, Term(8));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::fmt;
 
-use crate::Index;
+use crate::{Index, NodeId};
 
 /// Why a node cannot start from what was restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +59,8 @@ impl Error for RestoreError {}
 pub enum StepError {
     /// The message contradicts itself or the protocol. It changed nothing.
     Malformed(&'static str),
+    /// The sender is nobody whom the node listens to. It changed nothing.
+    UnknownSender(NodeId),
     /// A forwarded proposal was dropped. It changed nothing.
     ProposalDropped(ProposalDropped),
     /// A forwarded read request was dropped. It changed nothing.
@@ -86,7 +88,10 @@ impl StepError {
     pub fn is_fatal(&self) -> bool {
         match self {
             Self::LogLost { .. } | Self::CommittedConflict { .. } => true,
-            Self::Malformed(_) | Self::ProposalDropped(_) | Self::ReadDropped(_) => false,
+            Self::Malformed(_)
+            | Self::UnknownSender(_)
+            | Self::ProposalDropped(_)
+            | Self::ReadDropped(_) => false,
         }
     }
 }
@@ -95,6 +100,9 @@ impl fmt::Display for StepError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Malformed(reason) => write!(f, "malformed raft message: {reason}"),
+            Self::UnknownSender(sender) => {
+                write!(f, "the sender {sender} is no member of this cluster")
+            }
             Self::ProposalDropped(reason) => reason.fmt(f),
             Self::ReadDropped(reason) => reason.fmt(f),
             Self::LogLost { commit, last_index } => write!(

@@ -281,9 +281,13 @@ impl Log {
 
     /// Returns true if there is a membership change after `after` up to `to`.
     pub(crate) fn has_conf_change(&self, after: Index, to: Index) -> bool {
+        self.conf_changes(after, to).next().is_some()
+    }
+
+    /// Iterates over the membership changes after `after` up to `to`.
+    pub(crate) fn conf_changes(&self, after: Index, to: Index) -> impl Iterator<Item = &Entry> {
         let from = after.max(self.base.index).next();
-        let mut entries = self.range(from, to.max(self.base.index));
-        entries.any(|entry| match entry.kind {
+        self.range(from, to.max(self.base.index)).filter(|entry| match entry.kind {
             EntryKind::Normal => false,
             EntryKind::ConfChange | EntryKind::ConfChangeV2 => true,
         })

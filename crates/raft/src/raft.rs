@@ -255,6 +255,11 @@ impl Raft {
         self.log.slice(from.max(self.log.first_index()), max_bytes)
     }
 
+    /// Iterates over the membership changes in the log that are not applied, committed or not.
+    pub fn unapplied_conf_changes(&self) -> impl Iterator<Item = &Entry> {
+        self.log.conf_changes(self.log.applied(), self.log.last_index())
+    }
+
     pub(crate) fn send(&mut self, to: NodeId, body: Body) {
         self.messages.push(Message { to, from: self.id, term: self.term, body });
     }

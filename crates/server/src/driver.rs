@@ -73,6 +73,8 @@ pub(crate) enum Input {
     /// The state that a leader sent, with the message that announced it. It must be settled (see
     /// [`Outside::snapshots_settled`]) before the next one may arrive.
     Snapshot(Message, Box<Store>),
+    /// A member lists this sender.
+    Vouched(u64),
     /// Messages to this peer are being lost.
     Unreachable(u64),
     /// Sending a snapshot to this peer has ended.
@@ -101,6 +103,9 @@ pub(crate) trait Outside: Send + Sync + 'static {
     fn members_changed(&self);
     /// Takes note that this member was removed.
     fn removed(&self);
+    /// Takes note of a sender that consensus does not know: if a member lists it, the answer is
+    /// [`Input::Vouched`].
+    fn stranger(&self, sender: NodeId);
     /// Takes note that so many of the snapshots that arrived were installed or refused, and that
     /// their files are where they belong.
     fn snapshots_settled(&self, count: usize);
@@ -283,6 +288,7 @@ impl Driver {
                 self.parts.member.metrics.consensus.snapshots_applied_now.set(1);
                 self.step(|node| node.step_snapshot(message, *store));
             }
+            Input::Vouched(sender) => self.node.vouch(NodeId(sender)),
             Input::Unreachable(peer) => self.node.report_unreachable(NodeId(peer)),
             Input::SnapshotSent(peer, ok) => self.node.report_snapshot(NodeId(peer), ok),
             Input::Checkpointed(written) => {
@@ -295,6 +301,10 @@ impl Driver {
 
     fn step(&mut self, step: impl FnOnce(&mut Node<Waiter>) -> Result<(), StepError>) {
         if let Err(error) = step(&mut self.node) {
+            if let StepError::UnknownSender(sender) = error {
+                // There may be many, so the asking is what the log tells of.
+                return self.parts.outside.stranger(sender);
+            }
             if error.is_fatal() {
                 die("the log of this member is not the one it acknowledged", &error.to_string());
             }

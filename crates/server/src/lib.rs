@@ -33,6 +33,7 @@ mod publish;
 mod quota;
 mod serve;
 pub mod signals;
+mod strangers;
 pub mod v2;
 pub mod version;
 mod vital;

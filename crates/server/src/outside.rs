@@ -30,6 +30,7 @@ use crate::peer::{
     BoxFuture, Inbound, LeaseQuestion, LeaseRefusal, Rejected, SnapshotBody, Transport,
     codec::is_append,
 };
+use crate::strangers::Strangers;
 
 /// Chunks of a snapshot that may wait for the network, and for the disk at the other end.
 const SNAPSHOT_CHUNKS: usize = 16;
@@ -47,6 +48,7 @@ pub(crate) struct Peers {
     /// Held from the arrival of a snapshot until the log names it or it was refused: all of them are
     /// written to the same file, and only one may lie beside the checkpoints.
     receiving: Arc<Semaphore>,
+    strangers: Strangers,
     /// Told when this member must stop because it was removed.
     pub(crate) removed: Arc<Notify>,
 }
@@ -59,7 +61,9 @@ impl Peers {
     ) -> Self {
         let removed = Arc::new(Notify::new());
         let receiving = Arc::new(Semaphore::new(1));
-        Self { member, fs, dir, transport: Mutex::new(None), runtime, receiving, removed }
+        let strangers = Strangers::new(runtime.clone());
+        let transport = Mutex::new(None);
+        Self { member, fs, dir, transport, runtime, receiving, strangers, removed }
     }
 
     /// Gives the transport that carries messages from now on, with the known members as peers.
@@ -149,6 +153,10 @@ impl Outside for Peers {
         self.removed.notify_one();
     }
 
+    fn stranger(&self, sender: NodeId) {
+        self.strangers.ask(&self.member, sender.0);
+    }
+
     fn snapshots_settled(&self, count: usize) {
         // Each holds the permit that was forgotten when it was handed to consensus.
         self.receiving.add_permits(count);
@@ -223,6 +231,14 @@ impl Inbound for Peers {
 
     fn is_removed(&self, peer: u64) -> bool {
         self.member.view().membership().is_removed(peer)
+    }
+
+    fn is_known(&self, peer: u64) -> bool {
+        self.member.view().membership().member(peer).is_some() || self.strangers.is_vouched(peer)
+    }
+
+    fn stranger(&self, peer: u64) {
+        self.strangers.ask(&self.member, peer);
     }
 
     fn round_trip(&self, peer: u64, time: Duration) {

@@ -13,6 +13,7 @@
 //!
 //! Invariants:
 //! - Sending never blocks: a full queue drops the message and reports the peer unreachable.
+//! - No state is taken in, nor a long message, from a sender that is no member.
 //! - Only a member that was certainly removed is answered 403 or 410, because it stops then.
 //!
 //! Not here: what a message means, who is a member, where a snapshot is stored.
@@ -133,6 +134,13 @@ pub trait Inbound: Send + Sync + 'static {
 
     /// Reports whether a member is certainly removed from the cluster.
     fn is_removed(&self, peer: u64) -> bool;
+
+    /// Reports whether a sender is a member, or one vouches for it. Consensus may know of more members
+    /// than this, those that its log adds.
+    fn is_known(&self, peer: u64) -> bool;
+
+    /// Hears of a sender that is not known: whether it is a member is to be found out.
+    fn stranger(&self, peer: u64);
 
     /// Hears that, according to a peer, this member was removed from the cluster.
     fn removed_by(&self, peer: u64);

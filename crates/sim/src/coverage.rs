@@ -47,6 +47,12 @@ marks! {
     AdoptedAtStart,
     /// A start removed a state that the log did not name.
     DiscardedAtStart,
+    /// A member refused a message of somebody who is no member.
+    StrangerRefused,
+    /// A member refused a proposal that nobody could apply.
+    BadProposalRefused,
+    /// A member refused to start without its log.
+    LostLogRefused,
     /// A state arrived that was not taken: it was out of date, or nobody's.
     SnapshotStale,
     /// A member wrote a checkpoint.

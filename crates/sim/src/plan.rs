@@ -135,6 +135,12 @@ pub(crate) struct Faults {
     pub(crate) transfer: Option<Time>,
     /// Somebody sends a state of another history, in a term that is over.
     pub(crate) stale_state: Option<Time>,
+    /// Somebody who is no member sends a message.
+    pub(crate) stranger: Option<Time>,
+    /// A member forwards a proposal that nobody can apply.
+    pub(crate) bad_proposal: Option<Time>,
+    /// So many starts of a thousand are first tried without the log, which must be refused.
+    pub(crate) lost_log: u64,
     /// So many new leaders of a thousand fall soon.
     pub(crate) downfall: u64,
     /// So many members of a thousand crash as soon as they have stored a leader's state.
@@ -259,6 +265,9 @@ impl Faults {
             slow_disk: every(300, 3, 12),
             transfer: every(300, 1, 8),
             stale_state: every(400, 2, 8),
+            stranger: every(400, 1, 6),
+            bad_proposal: every(400, 1, 6),
+            lost_log: 200,
             downfall,
             crash_at_snapshot,
         }

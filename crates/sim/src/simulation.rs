@@ -135,6 +135,8 @@ pub(crate) enum Note {
     SnapshotStored { member: usize, index: u64 },
     SnapshotRefused { member: usize },
     StaleState { member: usize, index: u64 },
+    Stranger { member: usize, kind: &'static str },
+    BadProposal { member: usize },
     SnapshotInstalled { member: usize, index: u64 },
     Asked { member: usize, request: u64, what: &'static str },
     Answered { member: usize, request: u64, what: &'static str },

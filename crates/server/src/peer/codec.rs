@@ -14,9 +14,11 @@
 //!
 //! Invariants:
 //! - A buffer grows with the bytes that arrived, never with a length that was announced.
-//! - A length above its limit is an error before anything is read for it.
+//! - A length above its limit is an error before anything is read for it, and so is one above the limit
+//!   of the kind of message, as soon as that is known.
 
 mod append;
+mod head;
 mod message;
 #[cfg(test)]
 mod tests;
@@ -27,6 +29,7 @@ use quoin_api::raftpb::{Message, MessageType};
 
 use super::limits;
 pub use append::{AppendDecoder, AppendEncoder};
+pub use head::{HEAD_BYTES, Head};
 pub use message::{MessageDecoder, decode_body, encode_message};
 
 /// Which of the two streams of a peer.

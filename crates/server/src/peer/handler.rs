@@ -11,8 +11,8 @@ use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use quoin_api::raftpb::Message;
 
 use super::answer::{PeerBody, Refusal, json, method_not_allowed, no_content, probing};
-use super::codec::{self, StreamKind};
-use super::snapshot::{self, SnapshotBody};
+use super::codec::{self, HEAD_BYTES, Head, StreamKind};
+use super::snapshot::{self, HeaderError, SnapshotBody};
 use super::transport::Transport;
 use super::{Rejected, headers, id_text, lease, limits, parse_id};
 use crate::log::Record;
@@ -95,7 +95,7 @@ impl Transport {
 
     async fn message(&self, body: Incoming) -> Result<Response<PeerBody>, Refusal> {
         let bad = |text| Refusal::new(StatusCode::BAD_REQUEST, text);
-        let body = read_whole(body).await.map_err(|error| {
+        let body = self.read_whole(body).await.map_err(|error| {
             self.log_failed("failed to read Raft message", error);
             bad("error reading raft message")
         })?;
@@ -137,7 +137,14 @@ impl Transport {
             let text = "too many snapshots are being received";
             return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text));
         };
-        let (header, body) = SnapshotBody::open(body).await.map_err(|error| {
+        let opened = SnapshotBody::open(body, self.shared.inbound.as_ref()).await;
+        let (header, body) = opened.map_err(|error| {
+            if let HeaderError::Stranger(from) = error {
+                self.log_refused("rejected snapshot from a sender that is no member", from);
+                self.shared.inbound.stranger(from);
+                let text = "error processing raft message";
+                return Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, text);
+            }
             self.log_failed("failed to decode Raft message", error.to_string());
             let text = format!("failed to decode raft message ({error})");
             Refusal::new(StatusCode::BAD_REQUEST, text)
@@ -235,6 +242,31 @@ impl Transport {
         }
     }
 
+    /// Reads the body of a POST, which is one message. As soon as its first bytes say what it is and
+    /// who sent it, no more is taken in than such a message needs.
+    async fn read_whole(&self, mut body: Incoming) -> Result<BytesMut, String> {
+        let mut whole = BytesMut::new();
+        let mut limit = limits::SHORT_MESSAGE_BYTES;
+        let mut is_head_read = false;
+        while let Some(chunk) = snapshot::next_chunk(&mut body).await.map_err(|e| e.to_string())? {
+            if !is_head_read {
+                let missing = HEAD_BYTES.saturating_sub(whole.len()).min(chunk.len());
+                let head = [&whole[..], &chunk[..missing]].concat();
+                let head = Head::of(&head[..head.len().min(HEAD_BYTES)]);
+                is_head_read = whole.len() + chunk.len() >= HEAD_BYTES;
+                limit = head.limit();
+                if is_head_read && !self.shared.inbound.is_known(head.from) {
+                    limit = limit.min(limits::STRANGER_MESSAGE_BYTES);
+                }
+            }
+            if (whole.len() + chunk.len()) as u64 > limit {
+                return Err(format!("more than {limit} bytes"));
+            }
+            whole.extend_from_slice(&chunk);
+        }
+        Ok(whole)
+    }
+
     fn with_cluster_id(&self, mut response: Response<PeerBody>) -> Response<PeerBody> {
         let value = self.shared.identity.cluster_id().clone();
         response.headers_mut().insert(headers::CLUSTER_ID, value);
@@ -257,16 +289,4 @@ impl Transport {
             "error" => error,
         ));
     }
-}
-
-/// Reads the body of a POST, which is one message.
-async fn read_whole(mut body: Incoming) -> Result<BytesMut, String> {
-    let mut whole = BytesMut::new();
-    while let Some(chunk) = snapshot::next_chunk(&mut body).await.map_err(|e| e.to_string())? {
-        if (whole.len() + chunk.len()) as u64 > limits::MESSAGE_BYTES {
-            return Err(format!("more than {} bytes", limits::MESSAGE_BYTES));
-        }
-        whole.extend_from_slice(&chunk);
-    }
-    Ok(whole)
 }

@@ -16,6 +16,13 @@ pub const BATCH_BYTES: usize = 256 * 1024;
 
 /// Bytes of one message, or of one run of entries, on a stream or in a POST.
 pub const MESSAGE_BYTES: u64 = 512 * 1024 * 1024;
+/// Bytes of forwarded proposals: all that may wait for a leader (64 MiB) and what is around each.
+pub const PROPOSAL_MESSAGE_BYTES: u64 = 128 * 1024 * 1024;
+/// Bytes of a message that has neither entries nor a state: some numbers and a context.
+pub const SHORT_MESSAGE_BYTES: u64 = 64 * 1024;
+/// Bytes of a message in a POST whose sender is no member as far as this one knows. It may be about to
+/// learn otherwise, so an append of the usual size is let through to where that is decided.
+pub const STRANGER_MESSAGE_BYTES: u64 = 2 * 1024 * 1024;
 /// Bytes of the message that precedes a database snapshot. It has the whole store of the v2 API.
 pub const SNAPSHOT_MESSAGE_BYTES: u64 = 512 * 1024 * 1024;
 /// Entries in one message. A message of etcd's default 1 MiB holds far fewer.

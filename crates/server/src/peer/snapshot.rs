@@ -24,7 +24,7 @@ use tokio::time::timeout;
 use super::codec::{self, FrameError, MessageDecoder};
 use super::dial::{self, Connection, DialError, RequestBody, Silence};
 use super::link::Link;
-use super::{headers, limits, pipeline};
+use super::{Inbound, headers, limits, pipeline};
 use crate::record;
 
 /// The database of a snapshot to send, in chunks.
@@ -137,13 +137,26 @@ pub(super) enum HeaderError {
     Frame(#[from] FrameError),
     #[error("{0}")]
     Read(#[from] io::Error),
+    #[error("the sender {0:x} is no member of this cluster")]
+    Stranger(u64),
 }
 
 impl SnapshotBody {
-    /// Reads the message in front of the database.
-    pub(super) async fn open(mut rest: Incoming) -> Result<(Message, Self), HeaderError> {
+    /// Reads the message in front of the database, which may be long, and so only if its sender is
+    /// known.
+    pub(super) async fn open(
+        mut rest: Incoming,
+        inbound: &dyn Inbound,
+    ) -> Result<(Message, Self), HeaderError> {
         let mut decoder = MessageDecoder::with_limit(limits::SNAPSHOT_MESSAGE_BYTES);
         loop {
+            if let Some(head) = decoder.head()
+                && head.from != 0
+                && !inbound.is_known(head.from)
+                && !inbound.is_removed(head.from)
+            {
+                return Err(HeaderError::Stranger(head.from));
+            }
             if let Some(message) = decoder.next_message()? {
                 let first = Some(decoder.into_rest()).filter(|bytes| !bytes.is_empty());
                 return Ok((message, Self { first, rest, link: None }));

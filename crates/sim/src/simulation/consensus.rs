@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use quoin_node::{Event, Status, Turn};
-use quoin_raft::{EntryId, Index, StepError};
+use quoin_raft::{Body, EntryId, Index, StepError};
 use quoin_store::{V2Action, V2Changes, V2Notice, View};
 
 use super::{Inside, Note, Simulation};
@@ -90,7 +90,18 @@ impl Simulation {
             Input::Propose { id, data, waiter } => node.propose(id, data, waiter),
             Input::Read(waiter) => node.read(waiter),
             Input::Lease(call, waiter) => node.lease(call, waiter),
-            Input::Message(message) => return survive(node.step(message)),
+            Input::Message(message) => {
+                let is_proposal = matches!(message.body, Body::Propose { .. });
+                let stepped = node.step(message);
+                match &stepped {
+                    Err(StepError::UnknownSender(_)) => self.coverage.hit(Mark::StrangerRefused),
+                    Err(StepError::Malformed(_)) if is_proposal => {
+                        self.coverage.hit(Mark::BadProposalRefused);
+                    }
+                    Ok(()) | Err(_) => {}
+                }
+                return survive(stepped);
+            }
             Input::Snapshot(message, store) => {
                 return survive(node.step_snapshot(message, *store));
             }

@@ -25,10 +25,14 @@ pub(crate) enum Fault {
     Transfer,
     /// A member is sent a state of another history, in a term that is over.
     StaleState,
+    /// A member hears from somebody who is no member.
+    Stranger,
+    /// A member is handed a proposal that nobody can apply.
+    BadProposal,
 }
 
 /// All kinds, in the order in which they are scheduled.
-const KINDS: [Fault; 10] = [
+const KINDS: [Fault; 12] = [
     Fault::Crash,
     Fault::CrashAll,
     Fault::CrashInWrite,
@@ -39,6 +43,8 @@ const KINDS: [Fault; 10] = [
     Fault::SlowDisk,
     Fault::Transfer,
     Fault::StaleState,
+    Fault::Stranger,
+    Fault::BadProposal,
 ];
 
 impl Simulation {
@@ -66,6 +72,8 @@ impl Simulation {
             Fault::SlowDisk => faults.slow_disk,
             Fault::Transfer => faults.transfer,
             Fault::StaleState => faults.stale_state,
+            Fault::Stranger => faults.stranger,
+            Fault::BadProposal => faults.bad_proposal,
         }
     }
 
@@ -97,6 +105,8 @@ impl Simulation {
             }
             Fault::Transfer => self.disturb(victim),
             Fault::StaleState => self.send_stale_state(victim)?,
+            Fault::Stranger => self.send_as_stranger(victim),
+            Fault::BadProposal => self.send_bad_proposal(victim),
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use quoin_node::recover::recover;
-use quoin_node::{LogWork, Options, RequestIds};
+use quoin_node::{LogWork, Options, RecoverError, RequestIds};
 use quoin_raft::{Index, NodeId, SnapshotMeta};
 use quoin_store::{Checkpoint, WriteOptions};
 use quoin_vfs::{CrashMode, Fault, FaultFs, FileSystem};
@@ -261,6 +261,7 @@ impl Simulation {
             let operations = self.misfortune.between(0, 25);
             self.members[member].disk.stop_after(operations);
         }
+        self.start_without_log(member)?;
         let machine = &self.members[member];
         let disk: Arc<dyn FileSystem> = Arc::new(machine.disk.clone());
         let (options, wal_options) = self.options(member);
@@ -310,6 +311,35 @@ impl Simulation {
             receiving: false,
         };
         self.started(member, process)
+    }
+
+    /// Now and then the disk of the log is not there when the machine starts. The member must not
+    /// begin anew; it starts when the disk is back.
+    fn start_without_log(&mut self, member: usize) -> Checked {
+        if !self.misfortune.chance(self.plan.faults.lost_log) {
+            return Ok(());
+        }
+        let disk = self.members[member].disk.crash(CrashMode::KeepAll);
+        let wal = data_dir().wal();
+        let names = disk.list(&wal).unwrap_or_default();
+        let has_begun = self.members[member].shadow.durable().last().index > Index::ZERO;
+        if names.is_empty() || !has_begun {
+            return Ok(());
+        }
+        for name in names {
+            disk.remove(&wal.join(name)).map_err(|error| error.to_string())?;
+        }
+        let disk: Arc<dyn FileSystem> = Arc::new(disk);
+        let (options, wal_options) = self.options(member);
+        let bootstrap = self.bootstrap(member);
+        match recover::<u64>(&disk, &data_dir(), &wal_options, options, &bootstrap) {
+            Err(RecoverError::NoLog { .. }) => {
+                self.coverage.hit(Mark::LostLogRefused);
+                Ok(())
+            }
+            Err(error) => Err(error.to_string().into()),
+            Ok(_) => Err(format!("member {member} begins anew without its log").into()),
+        }
     }
 
     fn started(&mut self, member: usize, process: Process) -> Checked {

@@ -11,7 +11,7 @@ use prost::Message as _;
 use quoin_api::raftpb::{Entry, Message, MessageType};
 
 use super::{
-    Arrived, Frame, FrameError, LENGTH_BYTES, check_length, decode_message, is_append,
+    Arrived, Frame, FrameError, Head, LENGTH_BYTES, check_length, decode_message, is_append,
     put_with_length,
 };
 use crate::peer::limits;
@@ -136,6 +136,9 @@ impl AppendDecoder {
     fn next_append(&mut self) -> Result<Option<Frame>, FrameError> {
         let Some(length) = self.arrived.peek_u64(1) else { return Ok(None) };
         check_length(length, limits::MESSAGE_BYTES)?;
+        if let Some(first) = self.arrived.peek(HEAD_BYTES, length.min(super::HEAD_BYTES as u64)) {
+            check_length(length, Head::of(first).limit())?;
+        }
         let Some(payload) = self.arrived.peek(HEAD_BYTES, length) else { return Ok(None) };
         let message = decode_message(payload)?;
         self.arrived.consume(HEAD_BYTES, length);

@@ -6,8 +6,8 @@ use bytes::{Bytes, BytesMut};
 use quoin_api::raftpb::Message;
 
 use super::{
-    Arrived, Frame, FrameError, LENGTH_BYTES, check_length, decode_message, is_link_heartbeat,
-    put_with_length,
+    Arrived, Frame, FrameError, HEAD_BYTES, Head, LENGTH_BYTES, check_length, decode_message,
+    is_link_heartbeat, put_with_length,
 };
 use crate::peer::limits;
 
@@ -18,27 +18,28 @@ pub fn encode_message(message: &Message, out: &mut BytesMut) {
 
 /// Decodes the body of a POST, which is one bare message.
 pub fn decode_body(body: &[u8]) -> Result<Message, FrameError> {
-    check_length(body.len() as u64, limits::MESSAGE_BYTES)?;
+    check_length(body.len() as u64, Head::of(&body[..body.len().min(HEAD_BYTES)]).limit())?;
     decode_message(body)
 }
 
 /// Decodes messages that are preceded by their length.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct MessageDecoder {
     arrived: Arrived,
-    limit: u64,
-}
-
-impl Default for MessageDecoder {
-    fn default() -> Self {
-        Self::with_limit(limits::MESSAGE_BYTES)
-    }
+    /// Bytes of a message, whatever its kind; none if each kind has its own.
+    limit: Option<u64>,
 }
 
 impl MessageDecoder {
-    /// Returns a decoder that refuses messages above `limit` bytes.
+    /// Returns a decoder that refuses messages above `limit` bytes, whatever their kind.
     pub fn with_limit(limit: u64) -> Self {
-        Self { arrived: Arrived::default(), limit }
+        Self { arrived: Arrived::default(), limit: Some(limit) }
+    }
+
+    /// Returns what the next message says of itself, as soon as that has arrived.
+    pub fn head(&self) -> Option<Head> {
+        let length = self.arrived.peek_u64(0)?.min(HEAD_BYTES as u64);
+        self.arrived.peek(LENGTH_BYTES, length).map(Head::of)
     }
 
     /// Takes bytes that arrived.
@@ -49,7 +50,10 @@ impl MessageDecoder {
     /// Returns the next complete message, if it has arrived.
     pub fn next_message(&mut self) -> Result<Option<Message>, FrameError> {
         let Some(length) = self.arrived.peek_u64(0) else { return Ok(None) };
-        check_length(length, self.limit)?;
+        check_length(length, self.limit.unwrap_or(limits::MESSAGE_BYTES))?;
+        if let Some(head) = self.head().filter(|_| self.limit.is_none()) {
+            check_length(length, head.limit())?;
+        }
         let Some(payload) = self.arrived.peek(LENGTH_BYTES, length) else { return Ok(None) };
         let message = decode_message(payload)?;
         self.arrived.consume(LENGTH_BYTES, length);

@@ -173,9 +173,11 @@ fn announced_lengths_are_checked_and_not_allocated() {
 fn a_large_message_is_counted_before_it_is_decoded() {
     let empty_entry = [7 << 3 | 2, 0];
     let count = usize::try_from(limits::MESSAGE_ENTRIES).expect("it fits") + 1;
-    let body = empty_entry.repeat(count);
+    let kind = [1 << 3, 3];
+    let body = [&kind[..], &empty_entry.repeat(count)].concat();
     assert!(matches!(decode_body(&body), Err(FrameError::TooManyEntries)));
     let nested = [14 << 3 | 2, 0].repeat(limits::COUNTED_MESSAGE_BYTES);
+    let nested = [&kind[..], &nested].concat();
     assert!(matches!(decode_body(&nested), Err(FrameError::LocalField)));
     let large =
         append(1, 1, 1, vec![Entry { data: vec![7; 2 << 20].into(), ..entry(1, 2, "") }], 1);

@@ -31,6 +31,7 @@ pub(super) enum Event {
     Unreachable(u64),
     SnapshotStatus(u64, bool),
     RemovedBy(u64),
+    Stranger(u64),
     /// The text of a log line and the stream that it is about.
     Log(String, String),
 }
@@ -39,6 +40,8 @@ pub(super) enum Event {
 pub(super) struct Recorder {
     events: UnboundedSender<Event>,
     pub(super) removed: Mutex<BTreeSet<u64>>,
+    /// Senders that are no members; everybody else is one.
+    pub(super) strangers: Mutex<BTreeSet<u64>>,
     pub(super) full: AtomicBool,
 }
 
@@ -86,6 +89,14 @@ impl Inbound for Recorder {
 
     fn is_removed(&self, peer: u64) -> bool {
         self.removed.lock().expect("no test panics here").contains(&peer)
+    }
+
+    fn is_known(&self, peer: u64) -> bool {
+        !self.strangers.lock().expect("no test panics here").contains(&peer)
+    }
+
+    fn stranger(&self, peer: u64) {
+        self.record(Event::Stranger(peer));
     }
 
     fn removed_by(&self, peer: u64) {
@@ -155,7 +166,8 @@ impl Member {
         });
         adjust(&mut options);
         let (removed, full) = (Mutex::default(), AtomicBool::default());
-        let recorder = Arc::new(Recorder { events: sender, removed, full });
+        let strangers = Mutex::default();
+        let recorder = Arc::new(Recorder { events: sender, removed, strangers, full });
         let inbound: Arc<dyn Inbound> = Arc::clone(&recorder) as Arc<dyn Inbound>;
         let transport = Transport::new(options, inbound).expect("the options are well formed");
         let shutdown = std::future::pending();

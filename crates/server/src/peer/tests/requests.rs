@@ -3,9 +3,10 @@
 use std::sync::atomic::Ordering;
 
 use prost::Message as _;
-use quoin_api::raftpb::MessageType;
+use quoin_api::raftpb::{Message, MessageType};
 
-use super::harness::{CLUSTER, Event, Member, ask, introduction, message};
+use super::harness::{CLUSTER, Event, Member, append, ask, introduction, message, snapshot};
+use crate::peer::limits;
 
 const INCOMPATIBLE: &str = "incompatible version\n";
 const FOREIGN: &str = "cluster ID mismatch\n";
@@ -112,6 +113,47 @@ async fn posts_of_a_message_are_answered_as_go_peers_expect() {
     assert_eq!(ask(vote(2, 1)).await, (500, "error processing raft message\n".to_owned()));
     member.receives(&message(MessageType::MsgVote, 2, 1, 5)).await;
     assert!(member.heard().iter().all(|event| !matches!(event, Event::Message(_))));
+}
+
+/// Whoever reached the port could have half a gigabyte taken in, as a vote, on each of a thousand
+/// connections; and a state of any size written to the disk, whoever it called itself.
+#[tokio::test]
+async fn no_more_is_taken_in_than_a_message_needs() {
+    let mut member = member().await;
+    member.recorder.strangers.lock().expect("no test panics here").insert(4);
+    let address = member.address.clone();
+    let post = |path: &'static str, body: Vec<u8>| {
+        let address = address.clone();
+        async move { ask(&address, path, &introduction(2), &body).await.0 }
+    };
+    let long = |kind, from, bytes| {
+        let context = vec![0; bytes].into();
+        Message { context, ..message(kind, from, 1, 5) }.encode_to_vec()
+    };
+    let short = usize::try_from(limits::SHORT_MESSAGE_BYTES).expect("it is short");
+    assert_eq!(post("POST /raft", long(MessageType::MsgVote, 2, short / 2)).await, 204);
+    assert_eq!(post("POST /raft", long(MessageType::MsgVote, 2, short)).await, 400);
+    assert_eq!(post("POST /raft", append(2, 1, 7, 4 << 20).encode_to_vec()).await, 204);
+    // A sender that is no member as far as the transport knows may be one that the log adds.
+    assert_eq!(post("POST /raft", append(4, 1, 7, 1 << 20).encode_to_vec()).await, 204);
+    assert_eq!(post("POST /raft", append(4, 1, 7, 4 << 20).encode_to_vec()).await, 400);
+    let mut senders = Vec::new();
+    for event in member.heard() {
+        if let Event::Message(message) = event {
+            senders.push(message.from);
+        }
+    }
+    assert_eq!(senders, [2, 2, 4]);
+
+    let envelope = |from| {
+        let header = snapshot(from, 1, 77).encode_to_vec();
+        [&(header.len() as u64).to_be_bytes(), &header[..], &[7; 100_000]].concat()
+    };
+    assert_eq!(post("POST /raft/snapshot", envelope(4)).await, 500);
+    member.hears(|event| *event == Event::Stranger(4)).await;
+    assert!(member.heard().iter().all(|event| !matches!(event, Event::Snapshot(..))));
+    assert_eq!(post("POST /raft/snapshot", envelope(3)).await, 403);
+    assert_eq!(post("POST /raft/snapshot", envelope(2)).await, 204);
 }
 
 #[tokio::test]
