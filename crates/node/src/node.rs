@@ -43,8 +43,9 @@ const APPLY_LAG_MAX: u64 = 5000;
 /// Bytes of applied entries kept in memory for followers that lag, whatever their number.
 const RETAINED_BYTES_MAX: usize = 256 << 20;
 /// What the store does beside applying entries is done in slices, which are short so that no request
-/// waits long for one. A slice looks at so many records that a compaction left behind.
-const GARBAGE_PER_SLICE: usize = 64;
+/// waits long for one. A slice looks at so many keys for what a compaction left behind, or drops so many
+/// records of it.
+const GARBAGE_PER_SLICE: usize = 256;
 /// Chunks of records whose places in files a slice takes over.
 const PLACED_PER_SLICE: usize = 1;
 /// Slices per tick in turns that apply nothing, so that the work also gets done in an idle store.

@@ -114,7 +114,7 @@ impl Kv {
         if revision > self.revision {
             return Err(Error::FutureRevision);
         }
-        self.add_garbage(self.compacted, revision);
+        self.add_garbage(revision);
         self.compacted = revision;
         Ok(())
     }

@@ -38,8 +38,8 @@ pub use pending::PendingReply;
 /// Learners that a cluster may have unless it is told otherwise.
 pub const DEFAULT_MAX_LEARNERS: usize = 1;
 
-/// Records of garbage that each entry looks at, so that garbage shrinks also in a store that is
-/// never idle.
+/// Keys that each entry looks at for garbage, and records of it that it drops, so that garbage shrinks
+/// also in a store that is never idle.
 const COLLECT_PER_ENTRY: usize = 4;
 
 /// States before compactions that are kept until they are taken. Whoever takes them does so after
@@ -55,8 +55,6 @@ pub struct Store {
     pub(crate) applied: (u64, u64),
     /// Tells this store from another one that takes its place.
     pub(crate) lineage: Arc<()>,
-    /// Why garbage cannot be collected, for the next entry to say.
-    unreadable: Option<String>,
     max_learners: usize,
     /// The states right before the last compactions, until they are taken.
     passed: Vec<View>,
@@ -201,7 +199,6 @@ impl Store {
             cluster: Cluster::default(),
             applied: (0, 0),
             lineage: Arc::default(),
-            unreadable: None,
             max_learners: DEFAULT_MAX_LEARNERS,
             compaction: None,
             passed: Vec::new(),
@@ -351,18 +348,11 @@ impl Store {
         self.passed.push(view);
     }
 
-    /// Collects garbage of compactions: looks at up to `limit` records and returns whether some
-    /// are left. Entries do a little of it; this is for the time between them. It changes what the
-    /// store holds in memory and nothing that can be seen. If a record cannot be read, the next
-    /// entry ends with [`Fatal::Unreadable`].
+    /// Collects garbage of compactions: looks at keys and drops records, up to `limit` together, and
+    /// returns whether some are left. Entries do a little of it; this is for the time between them. It
+    /// reads no file, and changes what the store holds in memory and nothing that can be seen.
     pub fn collect(&mut self, limit: usize) -> bool {
-        match self.kv.collect(limit) {
-            Ok(more) => more,
-            Err(error) => {
-                self.unreadable = Some(error.to_string());
-                false
-            }
-        }
+        self.kv.collect(limit)
     }
 
     /// Whether garbage of compactions is left.

@@ -1,85 +1,114 @@
-//! Collecting the garbage of a compaction, a few records at a time.
+//! Collecting the garbage of a compaction, a little at a time.
 //!
-//! A record dies when its key changed again at or before the compacted revision. So the walk goes
-//! over the changes since the compaction before, and not over all keys: each change tells which
-//! key to trim. The walk begins at the older compacted revision itself, because deletions exactly
-//! there were kept.
-
-use bytes::Bytes;
+//! The index knows all changes of each key, so the walk goes over it and reads no record: it needs no
+//! files, and damage to what is dead is nobody's harm. What keys let go of is gathered and dropped in
+//! the order of the history, so that chunks are swept one after another and not many at once.
+//!
+//! Invariants:
+//! - When the walk is at its end, no record is left that no reader from the compacted revision on sees.
+//! - What is gathered is at most [`GATHERED_MAX`] and the changes of one key.
 
 use super::Kv;
-use crate::checkpoint::CheckpointError;
-use crate::record;
+use crate::index::KeyState;
 use crate::revision::Revision;
 
+/// Changes that are gathered before they are dropped: 4 MB of them.
+const GATHERED_MAX: usize = 256 << 10;
+
 /// A walk that is not at its end.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Garbage {
-    /// The next record to look at.
-    next: Revision,
-    /// The main revision at which the walk ends.
+    /// The main revision that keys are trimmed to.
     target: i64,
+    /// What is left to look at.
+    round: Option<Round>,
+    /// What was gathered; while it is dropped, the newest first.
+    dead: Vec<Revision>,
+    is_dropping: bool,
+}
+
+/// A round over keys.
+#[derive(Clone, Debug, Default)]
+struct Round {
+    /// The first key that was not looked at.
+    next: Vec<u8>,
+    /// Where the round ends, if not behind the last key.
+    end: Option<Vec<u8>>,
+    /// Where the round after this one ends, if there is one. It begins at the first key.
+    again: Option<Vec<u8>>,
 }
 
 impl Kv {
-    /// Notes that a compaction moved from one revision to another.
-    pub(super) fn add_garbage(&mut self, from: i64, target: i64) {
-        let from = Revision::first_of(from.max(0));
-        let next = self.garbage.map_or(from, |garbage| garbage.next.min(from));
-        self.garbage = Some(Garbage { next, target });
+    /// Notes a compaction. A walk that is under way goes on from where it is, and then again over what
+    /// it had passed.
+    pub(super) fn add_garbage(&mut self, target: i64) {
+        let garbage = self.garbage.get_or_insert_default();
+        garbage.target = target;
+        let next = garbage.round.take().map_or_else(Vec::new, |round| round.next);
+        let again = Some(next.clone()).filter(|next| !next.is_empty());
+        garbage.round = Some(Round { next, end: None, again });
     }
 
-    /// Looks at up to `limit` records; true if some are left to look at. No reader can tell how
-    /// often this was called. If a record cannot be read, nothing has changed.
-    pub(crate) fn collect(&mut self, limit: usize) -> Result<bool, CheckpointError> {
-        let Some(Garbage { next, target }) = self.garbage else { return Ok(false) };
-        let records = self.history.view().iter_from(next);
-        let mut visits = Vec::new();
-        let mut rest = None;
-        for record in records {
-            let record = record?;
-            if record.revision.main > target {
-                break;
+    /// Looks at keys and drops records, up to `limit` together; true if some are left. No reader can
+    /// tell how often this was called.
+    pub(crate) fn collect(&mut self, limit: usize) -> bool {
+        let Some(mut garbage) = self.garbage.take() else { return false };
+        let mut left = limit;
+        while left > 0 {
+            if garbage.is_dropping {
+                if let Some(revision) = garbage.dead.pop() {
+                    self.drop_record(revision);
+                    left -= 1;
+                } else {
+                    garbage.is_dropping = false;
+                }
+                continue;
             }
-            if visits.len() == limit {
-                rest = Some(Garbage { next: record.revision, target });
-                break;
+            let Some(round) = garbage.round.take() else { return false };
+            let target = garbage.target;
+            let (looked, round) = self.look_at_keys(round, target, left, &mut garbage.dead);
+            left -= looked;
+            garbage.round = round;
+            if garbage.round.is_none() || garbage.dead.len() >= GATHERED_MAX {
+                garbage.dead.sort_unstable_by(|left, right| right.cmp(left));
+                garbage.is_dropping = true;
             }
-            let key = record::key(&record.bytes).expect("stored records are canonical");
-            // A part of the record would keep all of it, or all that was read with it.
-            visits.push((record.revision, Bytes::copy_from_slice(&key)));
         }
-        for (revision, key) in visits {
-            self.visit(revision, &key, target);
-        }
-        self.garbage = rest;
-        Ok(self.garbage.is_some())
+        let is_left = garbage.round.is_some() || !garbage.dead.is_empty();
+        self.garbage = is_left.then_some(garbage);
+        is_left
     }
 
-    /// Trims the key of one record. Dead records after this one are dropped when the walk reaches
-    /// them.
-    fn visit(&mut self, revision: Revision, key: &[u8], target: i64) {
-        let Some(slot) = self.index.find(key) else {
-            return self.drop_record(revision);
-        };
-        if !slot.is_compact(target) {
-            let mut dead = Vec::new();
-            let left = self.index.upsert(key, |state| {
-                state.compact(target, |change| {
-                    if change < revision {
-                        dead.push(change);
-                    }
-                })
-            });
-            if !left {
-                self.index.remove(key);
+    /// Trims up to `limit` keys, and gathers what they let go of. Returns how many were looked at, and
+    /// what is left of the rounds.
+    fn look_at_keys(
+        &mut self,
+        mut round: Round,
+        target: i64,
+        limit: usize,
+        dead: &mut Vec<Revision>,
+    ) -> (usize, Option<Round>) {
+        let (mut looked, mut last, mut trimmed) = (0, None, Vec::new());
+        for slot in self.index.range(&round.next, round.end.as_deref()).take(limit) {
+            looked += 1;
+            if !slot.is_compact(target) {
+                trimmed.push(slot.key());
             }
-            dead.into_iter().for_each(|change| self.drop_record(change));
+            last = Some(slot);
         }
-        let survivor = self.index.find(key).and_then(|slot| slot.survivor(target));
-        if survivor != Some(revision) {
-            self.drop_record(revision);
+        let behind = last.map(|last| [last.key().as_slice(), &[0]].concat());
+        for key in trimmed {
+            let trim = |state: &mut KeyState| state.compact(target, |change| dead.push(change));
+            if !self.index.upsert(&key, trim) {
+                self.index.remove(&key);
+            }
         }
+        if looked < limit {
+            let again = round.again.map(|end| Round { end: Some(end), ..Round::default() });
+            return (looked, again);
+        }
+        round.next = behind.unwrap_or(round.next);
+        (looked, Some(round))
     }
 
     fn drop_record(&mut self, revision: Revision) {

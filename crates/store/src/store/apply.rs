@@ -42,9 +42,6 @@ impl Store {
         if self.applied.0.checked_add(1) != Some(index) {
             return Err(Fatal::OutOfOrder { index, applied: self.applied.0 });
         }
-        if let Some(reason) = self.unreadable.take() {
-            return Err(Fatal::Unreadable { index, reason });
-        }
         let applied = match entry {
             EntryData::Normal(entry) if entry.is_empty() => {
                 Applied::new(0, Ok(PendingReply::nothing()))
