@@ -40,7 +40,7 @@ use crate::driver::raft_log::{leader_record, notice_record};
 use crate::hashes::Hashes;
 use crate::lane::{Answering, Waiter};
 use crate::log;
-use crate::member::Member;
+use crate::member::{Member, PeerRoom};
 use crate::metrics::Metrics;
 use crate::v2::Watchers;
 use crate::vital::AbortOnPanic;
@@ -68,8 +68,8 @@ pub(crate) enum Input {
     Read(Waiter),
     /// A question about leases.
     Lease(LeaseCall, Waiter),
-    /// A message from a peer.
-    Message(Message),
+    /// A message from a peer, and the room that it takes while it waits.
+    Message(Message, PeerRoom),
     /// The state that a leader sent, with the message that announced it. It must be settled (see
     /// [`Outside::snapshots_settled`]) before the next one may arrive.
     Snapshot(Message, Box<Store>),
@@ -283,7 +283,7 @@ impl Driver {
                 self.parts.member.request_taken(0);
                 self.node.lease(call, waiter);
             }
-            Input::Message(message) => self.step(|node| node.step(message)),
+            Input::Message(message, _room) => self.step(|node| node.step(message)),
             Input::Snapshot(message, store) => {
                 self.parts.member.metrics.consensus.snapshots_applied_now.set(1);
                 self.step(|node| node.step_snapshot(message, *store));

@@ -34,6 +34,10 @@ const REQUESTS_MAX: usize = INPUTS_MAX / 2;
 /// Bytes of the proposals among them.
 const REQUESTS_BYTES_MAX: usize = 64 << 20;
 
+/// Bytes of messages of peers that may wait for it, unless a single one has more. Beyond, messages
+/// are dropped, as if the network had lost them.
+const PEERS_BYTES_MAX: usize = 256 << 20;
+
 /// The settings of a member that requests are checked against.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
@@ -63,6 +67,7 @@ pub(crate) struct Member {
     inputs: SyncSender<Input>,
     requests: AtomicUsize,
     requests_bytes: AtomicUsize,
+    peers_bytes: Arc<AtomicUsize>,
     view: ArcSwap<View>,
     progress: Progress,
 }
@@ -74,6 +79,22 @@ pub(crate) struct Waiting {
     pub(crate) requests_max: usize,
     pub(crate) bytes: usize,
     pub(crate) bytes_max: usize,
+    /// Bytes of messages of peers.
+    pub(crate) peers_bytes: usize,
+    pub(crate) peers_bytes_max: usize,
+}
+
+/// The room of a message of a peer that waits. It is free when this is dropped.
+#[derive(Debug)]
+pub(crate) struct PeerRoom {
+    waiting: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Drop for PeerRoom {
+    fn drop(&mut self) {
+        self.waiting.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// A proposal that somebody waits for. It has failed, as far as metrics go, if nobody learns what
@@ -128,6 +149,7 @@ impl Member {
             inputs,
             requests: AtomicUsize::new(0),
             requests_bytes: AtomicUsize::new(0),
+            peers_bytes: Arc::default(),
             view: ArcSwap::from_pointee(view),
             progress: Progress::default(),
         }
@@ -304,6 +326,15 @@ impl Member {
         self.input(input).inspect_err(|_| self.request_taken(bytes))
     }
 
+    /// Takes room for a message of a peer with so many bytes, if there is.
+    pub(crate) fn peer_room(&self, bytes: usize) -> Option<PeerRoom> {
+        let before = self.peers_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let room = PeerRoom { waiting: Arc::clone(&self.peers_bytes), bytes };
+        // What carries no entries is never in the way.
+        let fits = bytes == 0 || before == 0 || before + bytes <= PEERS_BYTES_MAX;
+        fits.then_some(room)
+    }
+
     /// Returns how much waits for the consensus thread, and how much may.
     pub(crate) fn waiting(&self) -> Waiting {
         Waiting {
@@ -311,6 +342,8 @@ impl Member {
             requests_max: REQUESTS_MAX,
             bytes: self.requests_bytes.load(Ordering::Relaxed),
             bytes_max: REQUESTS_BYTES_MAX,
+            peers_bytes: self.peers_bytes.load(Ordering::Relaxed),
+            peers_bytes_max: PEERS_BYTES_MAX,
         }
     }
 
@@ -380,5 +413,33 @@ pub(crate) fn error_of(failure: Failure) -> Error {
         Failure::NotLeader => Error::NotPrimaryLessor,
         Failure::Overloaded => Error::TooManyRequests,
         Failure::Stopped => Error::Stopped,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quoin_node::raft::NodeId;
+    use quoin_store::Store;
+
+    use super::*;
+
+    /// The queue of the consensus thread was bounded to 32,768 inputs, whatever their length: a peer
+    /// could fill it with appends and proposals of many MiB each.
+    #[test]
+    fn messages_of_peers_are_bounded_in_bytes() {
+        let limits = Limits { request_bytes: 1 << 20, txn_ops: 128, min_lease_ttl_s: 1 };
+        let (inputs, _) = std::sync::mpsc::sync_channel(1);
+        let metrics = Arc::new(Metrics::new(false));
+        let ids = RequestIds::new(NodeId(7), 0);
+        let member = Member::new((7, 1), (limits, metrics), ids, inputs, Store::new().view());
+        let huge = member.peer_room(2 * PEERS_BYTES_MAX).expect("a single one always has room");
+        assert!(member.peer_room(1).is_none());
+        assert!(member.peer_room(0).is_some(), "heartbeats always have");
+        drop(huge);
+        let rooms: Vec<PeerRoom> =
+            (0..9).filter_map(|_| member.peer_room(PEERS_BYTES_MAX / 4)).collect();
+        assert_eq!((rooms.len(), member.waiting().peers_bytes), (4, PEERS_BYTES_MAX));
+        drop(rooms);
+        assert_eq!(member.waiting().peers_bytes, 0);
     }
 }

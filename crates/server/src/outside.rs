@@ -28,12 +28,14 @@ use crate::member::Member;
 use crate::metrics::Direction;
 use crate::peer::{
     BoxFuture, Inbound, LeaseQuestion, LeaseRefusal, Rejected, SnapshotBody, Transport,
-    codec::is_append,
+    codec::is_append, entry_bytes,
 };
 use crate::strangers::Strangers;
 
 /// Chunks of a snapshot that may wait for the network, and for the disk at the other end.
 const SNAPSHOT_CHUNKS: usize = 16;
+/// Bytes of proposals in one message to the leader, unless a single one has more.
+const PROPOSALS_BYTES: usize = 1 << 20;
 /// The pause before a report that found the queue full is made again.
 const REPORT_PAUSE: Duration = Duration::from_millis(10);
 
@@ -80,7 +82,7 @@ impl Peers {
 impl Outside for Peers {
     fn send(&self, messages: Vec<Message>) {
         if let Some(transport) = self.transport() {
-            let messages: Vec<_> = messages.into_iter().map(wire::encode).collect();
+            let messages: Vec<_> = messages.into_iter().map(wire::encode).flat_map(split).collect();
             let appends = &self.member.metrics.appends;
             for message in messages.iter().filter(|message| is_append(message)) {
                 appends.sent(self.member.id, message.encoded_len());
@@ -163,6 +165,28 @@ impl Outside for Peers {
     }
 }
 
+/// Splits forwarded proposals into messages of about [`PROPOSALS_BYTES`], so that a heartbeat never
+/// waits for more than one of them to be sent. Each proposal is for itself.
+fn split(message: raftpb::Message) -> Vec<raftpb::Message> {
+    if message.r#type() != raftpb::MessageType::MsgProp || message.entries.len() < 2 {
+        return vec![message];
+    }
+    let (entries, head) = (message.entries, raftpb::Message { entries: Vec::new(), ..message });
+    let mut parts: Vec<raftpb::Message> = Vec::new();
+    let mut bytes = 0;
+    for entry in entries {
+        bytes += entry.data.len();
+        match parts.last_mut() {
+            Some(last) if bytes <= PROPOSALS_BYTES => last.entries.push(entry),
+            Some(_) | None => {
+                bytes = entry.data.len();
+                parts.push(raftpb::Message { entries: vec![entry], ..head.clone() });
+            }
+        }
+    }
+    parts
+}
+
 /// A member as `/members` lists it.
 #[derive(Serialize)]
 struct ListedMember<'a> {
@@ -182,8 +206,10 @@ impl Inbound for Peers {
         if is_append(&message) {
             self.member.metrics.appends.received(message.from, message.encoded_len());
         }
+        let bytes = entry_bytes(&message);
         let message = wire::decode(message).map_err(|error| Rejected::Failed(error.to_string()))?;
-        self.member.input(Input::Message(message)).map_err(|_| Rejected::QueueFull)
+        let room = self.member.peer_room(bytes).ok_or(Rejected::QueueFull)?;
+        self.member.input(Input::Message(message, room)).map_err(|_| Rejected::QueueFull)
     }
 
     fn snapshot(
@@ -331,4 +357,34 @@ async fn receive(
     let written = writer.await.map_err(|error| error.to_string())?;
     let store = written.map_err(|error| error.to_string())?;
     store.ok_or_else(|| "the transfer was broken off".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use quoin_api::raftpb::{Entry, Message, MessageType};
+
+    use super::*;
+
+    /// A follower with 64 MiB of proposals sent them as one message, and the leader's heartbeats had
+    /// no answer until all of it was through.
+    #[test]
+    fn forwarded_proposals_are_split() {
+        let sizes = [10, PROPOSALS_BYTES - 10, 1, 3 * PROPOSALS_BYTES, 5, 6];
+        let entry = |size: &usize| Entry { data: vec![7; *size].into(), ..Entry::default() };
+        let entries: Vec<Entry> = sizes.iter().map(entry).collect();
+        let kind = MessageType::MsgProp.into();
+        let message = Message { r#type: kind, to: 1, from: 2, entries, ..Message::default() };
+        let parts = split(message.clone());
+        let sent: Vec<Vec<usize>> = parts
+            .iter()
+            .map(|part| part.entries.iter().map(|entry| entry.data.len()).collect())
+            .collect();
+        let expected =
+            [vec![10, PROPOSALS_BYTES - 10], vec![1], vec![3 * PROPOSALS_BYTES], vec![5, 6]];
+        assert_eq!(sent, expected);
+        assert!(parts.iter().all(|part| (part.to, part.from, part.r#type) == (1, 2, kind)));
+        // The entries of an append belong together.
+        let append = Message { r#type: MessageType::MsgApp.into(), ..message };
+        assert_eq!(split(append.clone()), [append]);
+    }
 }

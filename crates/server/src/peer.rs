@@ -30,6 +30,7 @@ mod link;
 pub mod listen;
 mod pipeline;
 mod probe;
+mod queue;
 mod reader;
 mod routes;
 mod snapshot;
@@ -55,6 +56,7 @@ pub use answer::{PeerBody, text_response};
 pub use lease::{LeaseCallError, LeaseQuestion, LeaseRefusal};
 pub use link::{FollowerStats, PeerReport};
 pub use listen::serve;
+pub(crate) use queue::entry_bytes;
 pub use snapshot::{SnapshotBody, SnapshotSource};
 pub use transport::Transport;
 pub use urls::UrlError;
@@ -82,6 +84,8 @@ pub struct Options {
     pub election_timeout: Duration,
     /// Messages that may wait for one stream.
     pub stream_queue: usize,
+    /// Bytes of entries that may wait for one stream.
+    pub stream_bytes: usize,
     /// Messages that may wait for the POST workers of one peer.
     pub pipeline_queue: usize,
     /// Where log lines go.
@@ -99,6 +103,7 @@ impl Options {
             local_peer_urls: Vec::new(),
             election_timeout: Duration::from_secs(1),
             stream_queue: limits::STREAM_QUEUE,
+            stream_bytes: limits::STREAM_BYTES,
             pipeline_queue: limits::PIPELINE_QUEUE,
             log: Arc::new(log::write),
         }

@@ -28,10 +28,13 @@ where
     F: Future + Send + 'static,
     F::Output: Send,
 {
-    tokio::spawn(async move {
-        let _abort = AbortOnPanic;
-        task.await
-    })
+    tokio::spawn(guarded(task))
+}
+
+/// A task whose panic ends the process, for those who spawn it in their own way.
+pub(crate) async fn guarded<F: Future>(task: F) -> F::Output {
+    let _abort = AbortOnPanic;
+    task.await
 }
 
 #[cfg(test)]

@@ -7,8 +7,12 @@ use std::time::Duration;
 
 /// Messages waiting for one stream; one more is dropped and the peer reported unreachable.
 pub const STREAM_QUEUE: usize = 4096;
+/// Bytes of the messages waiting for one stream, unless it is a single one.
+pub const STREAM_BYTES: usize = 256 << 20;
 /// Messages waiting for the POST workers of one peer; one more is dropped and reported.
 pub const PIPELINE_QUEUE: usize = 64;
+/// Bytes of the messages waiting for them, unless it is a single one.
+pub const PIPELINE_BYTES: usize = 128 << 20;
 /// POST requests in flight to one peer.
 pub const PIPELINE_WORKERS: usize = 4;
 /// Bytes encoded into one body frame before it is handed to the connection.

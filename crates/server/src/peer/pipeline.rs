@@ -9,39 +9,40 @@ use bytes::Bytes;
 use hyper::StatusCode;
 use prost::Message as _;
 use quoin_api::raftpb::Message;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::dial::{self, Connection, DialError, Silence};
 use super::link::Link;
 use super::urls::PeerUrl;
-use super::{codec, headers, id_text, limits};
-use crate::record;
+use super::{codec, headers, id_text, limits, queue};
+use crate::{record, vital};
 
 /// The name of the path in log lines.
 const SOURCE: &str = "pipeline";
 
 /// The way to the POST workers of one peer.
 pub(super) struct Pipeline {
-    queue: mpsc::Sender<Message>,
+    queue: queue::Sender,
 }
 
 impl Pipeline {
     /// Starts the workers among `tasks`.
     pub(super) fn start(link: &Arc<Link>, tasks: &mut JoinSet<()>) -> Self {
-        let (queue, messages) = mpsc::channel(link.shared.options.pipeline_queue);
+        let options = &link.shared.options;
+        let (queue, messages) = queue::bounded(options.pipeline_queue, limits::PIPELINE_BYTES);
         let messages = Arc::new(Mutex::new(messages));
         for _ in 0..limits::PIPELINE_WORKERS {
             let worker = work(Arc::clone(link), Arc::clone(&messages));
-            tasks.spawn_on(worker, &link.shared.runtime);
+            tasks.spawn_on(vital::guarded(worker), &link.shared.runtime);
         }
         Self { queue }
     }
 
     /// Queues a message and returns true, or drops it because the queue is full.
     pub(super) fn offer(&self, message: Message) -> bool {
-        self.queue.try_send(message).is_ok()
+        matches!(self.queue.offer(message), queue::Offered::Queued)
     }
 }
 
@@ -64,7 +65,7 @@ pub(super) enum PostError {
     Status(StatusCode, &'static str),
 }
 
-async fn work(link: Arc<Link>, messages: Arc<Mutex<mpsc::Receiver<Message>>>) {
+async fn work(link: Arc<Link>, messages: Arc<Mutex<queue::Receiver>>) {
     let mut kept = None;
     loop {
         let Some(message) = messages.lock().await.recv().await else { return };

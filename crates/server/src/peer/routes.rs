@@ -16,10 +16,11 @@ use super::codec::{self, StreamKind};
 use super::lease::LeaseCalls;
 use super::link::Link;
 use super::pipeline::Pipeline;
+use super::queue::Offered;
 use super::snapshot::{self, SnapshotSource};
-use super::writer::{Offered, StreamBody, StreamSlot};
+use super::writer::{StreamBody, StreamSlot};
 use super::{limits, locked, probe, reader};
-use crate::record;
+use crate::{record, vital};
 
 /// The streams that each of two members opens to the other.
 const STREAMS: [StreamKind; 2] = [StreamKind::Append, StreamKind::Message];
@@ -40,8 +41,8 @@ impl Routes {
     pub(super) fn start(link: Link) -> Self {
         let link = Arc::new(link);
         link.log_peer(record!(Info, "starting remote peer"));
-        let queue = link.shared.options.stream_queue;
-        let slot = |kind| Arc::new(StreamSlot::new(kind, Arc::clone(&link), queue));
+        let (queue, bytes) = (link.shared.options.stream_queue, link.shared.options.stream_bytes);
+        let slot = |kind| Arc::new(StreamSlot::new(kind, Arc::clone(&link), queue, bytes));
         let (append, message) = (slot(StreamKind::Append), slot(StreamKind::Message));
 
         let mut tasks = JoinSet::new();
@@ -54,9 +55,9 @@ impl Routes {
         for kind in STREAMS {
             let started = record!(Info, "started stream reader with remote peer");
             link.log(started.with("stream-reader-type", kind.name()));
-            tasks.spawn_on(reader::run(Arc::clone(&link), kind), runtime);
+            tasks.spawn_on(vital::guarded(reader::run(Arc::clone(&link), kind)), runtime);
         }
-        tasks.spawn_on(probe::run(Arc::clone(&link)), runtime);
+        tasks.spawn_on(vital::guarded(probe::run(Arc::clone(&link))), runtime);
         let snapshots = Arc::new(Semaphore::new(limits::SNAPSHOTS_SENT));
         link.log_peer(record!(Info, "started remote peer"));
         let (lease_calls, tasks) = (LeaseCalls::new(), Mutex::new(tasks));

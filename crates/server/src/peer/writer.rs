@@ -6,6 +6,7 @@
 //!
 //! Invariants:
 //! - A slot has at most one body that it feeds; attaching another ends the one before.
+//! - What carries no entries never waits behind what does (`queue`).
 //! - When a body ends and messages may be lost with it, the peer is reported unreachable.
 
 use std::pin::Pin;
@@ -16,12 +17,11 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Body, Frame};
 use quoin_api::raftpb::Message;
-use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::{Interval, MissedTickBehavior, interval_at};
 
 use super::codec::{Encoder, StreamKind};
 use super::link::Link;
+use super::queue::{self, Offered, Receiver, Sender};
 use super::{codec, limits, locked};
 use crate::log::Record;
 use crate::record;
@@ -31,45 +31,34 @@ pub(super) struct StreamSlot {
     kind: StreamKind,
     link: Arc<Link>,
     queue: usize,
+    queue_bytes: usize,
     attached: Mutex<Attached>,
 }
 
 /// The stream that is attached now.
 #[derive(Default)]
 struct Attached {
-    sender: Option<mpsc::Sender<Message>>,
+    sender: Option<Sender>,
     /// Counts attachments, so that a stream that ends late does not detach its successor.
     generation: u64,
 }
 
-/// What became of a message offered to a stream.
-#[expect(clippy::large_enum_variant, reason = "it lives for one call")]
-#[derive(Debug)]
-pub(super) enum Offered {
-    Queued,
-    Full,
-    NotAttached(Message),
-}
-
 impl StreamSlot {
-    pub(super) fn new(kind: StreamKind, link: Arc<Link>, queue: usize) -> Self {
-        Self { kind, link, queue, attached: Mutex::default() }
+    /// A place whose queue has so many messages in each lane, and so many bytes.
+    pub(super) fn new(kind: StreamKind, link: Arc<Link>, queue: usize, queue_bytes: usize) -> Self {
+        Self { kind, link, queue, queue_bytes, attached: Mutex::default() }
     }
 
     /// Queues a message if the stream is attached.
     pub(super) fn offer(&self, message: Message) -> Offered {
         let attached = locked(&self.attached);
         let Some(sender) = &attached.sender else { return Offered::NotAttached(message) };
-        match sender.try_send(message) {
-            Ok(()) => Offered::Queued,
-            Err(TrySendError::Full(_)) => Offered::Full,
-            Err(TrySendError::Closed(message)) => Offered::NotAttached(message),
-        }
+        sender.offer(message)
     }
 
     /// Attaches a new stream in place of the one before.
     pub(super) fn attach(self: &Arc<Self>) -> StreamBody {
-        let (sender, queue) = mpsc::channel(self.queue);
+        let (sender, queue) = queue::bounded(self.queue, self.queue_bytes);
         let mut attached = locked(&self.attached);
         attached.generation += 1;
         let generation = attached.generation;
@@ -121,7 +110,7 @@ impl StreamSlot {
 pub struct StreamBody {
     slot: Arc<StreamSlot>,
     generation: u64,
-    queue: mpsc::Receiver<Message>,
+    queue: Receiver,
     encoder: Encoder,
     buffer: BytesMut,
     heartbeat: Interval,
@@ -131,7 +120,7 @@ pub struct StreamBody {
 }
 
 impl StreamBody {
-    fn new(slot: Arc<StreamSlot>, generation: u64, queue: mpsc::Receiver<Message>) -> Self {
+    fn new(slot: Arc<StreamSlot>, generation: u64, queue: Receiver) -> Self {
         let first = tokio::time::Instant::now() + limits::HEARTBEAT_INTERVAL;
         let mut heartbeat = interval_at(first, limits::HEARTBEAT_INTERVAL);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -144,7 +133,7 @@ impl StreamBody {
     fn encode_batch(&mut self, first: &Message) {
         self.encode(first);
         while self.buffer.len() < limits::BATCH_BYTES {
-            let Ok(message) = self.queue.try_recv() else { break };
+            let Some(message) = self.queue.try_recv() else { break };
             self.encode(&message);
         }
         self.carried = true;

@@ -51,6 +51,16 @@ impl Exporter {
                 "Bytes of requests that may wait before others are refused.",
             ),
             (
+                "quoin_peer_messages_waiting_bytes",
+                waiting.peers_bytes,
+                "Bytes of messages of peers that wait for the consensus thread.",
+            ),
+            (
+                "quoin_peer_messages_waiting_max_bytes",
+                waiting.peers_bytes_max,
+                "Bytes of messages of peers that may wait before others are dropped.",
+            ),
+            (
                 "quoin_large_answers_bytes",
                 self.room.used_bytes(),
                 "Bytes of large answers that clients have not taken yet.",

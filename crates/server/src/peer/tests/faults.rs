@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
-use quoin_api::raftpb::{Message, MessageType};
+use quoin_api::raftpb::{Entry, Message, MessageType};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -34,18 +34,58 @@ async fn a_full_stream_queue_drops_and_reports() {
     assert_eq!(stream.next().await, Some(beat(11)));
 }
 
+fn proposal(bytes: usize) -> Message {
+    let entry = Entry { data: vec![7; bytes].into(), ..Entry::default() };
+    Message { entries: vec![entry], ..message(MessageType::MsgProp, 1, 2, 0) }
+}
+
+/// Heartbeats, and the answers to them, stood in one queue with forwarded proposals: behind 64 MiB of
+/// them a leader on a slow network had no answer in time, and was deposed.
+#[tokio::test]
+async fn heartbeats_do_not_wait_behind_proposals() {
+    let one = Member::start(1).await;
+    one.knows_at(2, "127.0.0.1:1");
+    let mut stream = RawStream::attach(&one, 2, StreamKind::Message).await;
+    // The connection's task does not run before the next await.
+    let sent = [proposal(1 << 20), proposal(2 << 20), beat(1), proposal(3 << 20), beat(2)];
+    one.transport.send(sent.to_vec());
+    for expected in [2, 4, 0, 1, 3].map(|number: usize| &sent[number]) {
+        assert_eq!(stream.next().await.as_ref(), Some(expected));
+    }
+}
+
+/// What waited for a peer was bounded to 4,096 messages, whatever their length.
+#[tokio::test]
+async fn a_queue_with_too_many_bytes_drops_and_reports() {
+    let mut one = Member::start_with(1, "127.0.0.1:0", |options| options.stream_bytes = 5000).await;
+    one.knows_at(2, "127.0.0.1:1");
+    let mut stream = RawStream::attach(&one, 2, StreamKind::Message).await;
+    one.heard();
+    let mut sent: Vec<Message> = (0..10).map(|_| proposal(1000)).collect();
+    sent.push(beat(1));
+    one.transport.send(sent);
+    assert_eq!(unreachable_reports(&mut one), 6);
+    assert_eq!(stream.next().await, Some(beat(1)));
+    for _ in 0..4 {
+        assert_eq!(stream.next().await, Some(proposal(1000)));
+    }
+    one.transport.send(vec![proposal(9000), proposal(1)]);
+    assert_eq!(unreachable_reports(&mut one), 1);
+    assert_eq!(stream.next().await, Some(proposal(9000)), "a single one always has room");
+}
+
 #[tokio::test]
 async fn a_full_pipeline_queue_drops_and_reports() {
     let mut one = Member::start_with(1, "127.0.0.1:0", |options| options.pipeline_queue = 4).await;
     one.knows_at(2, "127.0.0.1:1");
-    let snapshot = message(MessageType::MsgSnap, 1, 2, 1);
-    one.transport.send((1..=5).map(beat).chain([snapshot]).collect());
+    let snapshots = (1..=5).map(|term| message(MessageType::MsgSnap, 1, 2, term));
+    one.transport.send((1..=5).map(beat).chain(snapshots).collect());
     let heard = one.heard();
     let reports = heard.iter().filter(|event| **event == Event::Unreachable(2)).count();
     assert_eq!(reports, 2);
     assert!(heard.contains(&Event::SnapshotStatus(2, false)));
-    // The four that were taken find nobody at that address.
-    for _ in 0..4 {
+    // The eight that were taken, four of each lane, find nobody at that address.
+    for _ in 0..8 {
         one.hears(|event| *event == Event::Unreachable(2)).await;
     }
 }
