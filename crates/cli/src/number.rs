@@ -14,6 +14,12 @@ impl fmt::Display for NumberError {
     }
 }
 
+/// Writes an ID with sixteen hexadecimal digits, or with a sign and fifteen if it is negative, as Go
+/// does. [`parse_int`] reads it back.
+pub fn id_text(id: i64) -> String {
+    if id < 0 { format!("-{:015x}", id.unsigned_abs()) } else { format!("{id:016x}") }
+}
+
 /// How the digits of an integer are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Base {
@@ -159,6 +165,21 @@ fn amount(whole: &str, fraction: &str, scale: i128) -> Option<i128> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The ID -5 was written as fffffffffffffffb, which no command takes back.
+    #[test]
+    fn ids_are_written_as_in_go_and_read_back() {
+        for (id, text) in [
+            (5, "0000000000000005"),
+            (0, "0000000000000000"),
+            (-5, "-000000000000005"),
+            (i64::MAX, "7fffffffffffffff"),
+            (i64::MIN, "-8000000000000000"),
+        ] {
+            assert_eq!(id_text(id), text);
+            assert_eq!(parse_int(text, Base::Sixteen), Ok(id));
+        }
+    }
 
     #[track_caller]
     fn int(text: &str, base: Base, expected: Result<i64, &str>) {

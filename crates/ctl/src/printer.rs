@@ -20,7 +20,7 @@ use quoin_api::mvccpb::event::EventType;
 
 use crate::command::endpoint::{Hash, Health, Status};
 use crate::exit::Exit;
-use crate::{table, text};
+use crate::{number, table, text};
 
 /// The forms of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,9 +159,10 @@ impl Printer {
 
     pub(crate) fn grant(&self, output: Output<'_>, r: &pb::LeaseGrantResponse) -> Result<(), Exit> {
         match self.format {
-            Format::Simple => {
-                line(output, &format!("lease {:016x} granted with TTL({}s)", r.id, r.ttl))
-            }
+            Format::Simple => line(
+                output,
+                &format!("lease {} granted with TTL({}s)", number::id_text(r.id), r.ttl),
+            ),
             Format::Fields => fields::lease(self, output, r.header.as_ref(), r.id, r.ttl),
             Format::Json => line(output, &json::grant(r)),
             Format::Protobuf => protobuf_header(output, r.header.as_ref()),
@@ -176,7 +177,7 @@ impl Printer {
         r: &pb::LeaseRevokeResponse,
     ) -> Result<(), Exit> {
         match self.format {
-            Format::Simple => line(output, &format!("lease {id:016x} revoked")),
+            Format::Simple => line(output, &format!("lease {} revoked", number::id_text(id))),
             Format::Fields => fields::header(self, output, r.header.as_ref()),
             Format::Json => line(output, &json::revoke(r)),
             Format::Protobuf => unsupported("protobuf"),
@@ -190,9 +191,10 @@ impl Printer {
         r: &pb::LeaseKeepAliveResponse,
     ) -> Result<(), Exit> {
         match self.format {
-            Format::Simple => {
-                line(output, &format!("lease {:016x} keepalived with TTL({})", r.id, r.ttl))
-            }
+            Format::Simple => line(
+                output,
+                &format!("lease {} keepalived with TTL({})", number::id_text(r.id), r.ttl),
+            ),
             Format::Fields => fields::lease(self, output, r.header.as_ref(), r.id, r.ttl),
             Format::Json => line(output, &json::keep_alive(r)),
             Format::Protobuf => protobuf_header(output, r.header.as_ref()),

@@ -65,16 +65,17 @@ pub(crate) fn parse_compare(line: &[u8]) -> Result<Compare, Exit> {
         let operator = String::from_utf8_lossy(&operator);
         return malformed(&format!("; got {target}({key}) {operator} {value}"));
     }
-    let number = || {
-        number::parse_int(&String::from_utf8_lossy(&value), Base::Ten)
+    let number = |base| {
+        number::parse_int(&String::from_utf8_lossy(&value), base)
             .map_err(|_| Exit::invalid_input(format!("invalid txn compare request: {text}")))
     };
     let (target, union) = match target.as_ref() {
-        "ver" | "version" => (CompareTarget::Version, TargetUnion::Version(number()?)),
-        "c" | "create" => (CompareTarget::Create, TargetUnion::CreateRevision(number()?)),
-        "m" | "mod" => (CompareTarget::Mod, TargetUnion::ModRevision(number()?)),
+        "ver" | "version" => (CompareTarget::Version, TargetUnion::Version(number(Base::Ten)?)),
+        "c" | "create" => (CompareTarget::Create, TargetUnion::CreateRevision(number(Base::Ten)?)),
+        "m" | "mod" => (CompareTarget::Mod, TargetUnion::ModRevision(number(Base::Ten)?)),
         "val" | "value" => (CompareTarget::Value, TargetUnion::Value(value.clone().into())),
-        "lease" => (CompareTarget::Lease, TargetUnion::Lease(number()?)),
+        // IDs of leases are written in hexadecimal everywhere.
+        "lease" => (CompareTarget::Lease, TargetUnion::Lease(number(Base::Sixteen)?)),
         other => return malformed(&format!(" (unknown target {other})")),
     };
     let result = match operator.as_slice() {

@@ -62,7 +62,9 @@ pub(super) async fn keep_alive(invocation: &Invocation) -> Result<(), Exit> {
         output::with(|output| globals.printer.keep_alive(output, &response))?;
     }
     match globals.printer.format {
-        Format::Simple => output::print(&format!("lease {id:016x} expired or revoked.\n")),
+        Format::Simple => {
+            output::print(&format!("lease {} expired or revoked.\n", number::id_text(id)))
+        }
         Format::Fields | Format::Json | Format::Protobuf | Format::Table => Ok(()),
     }
 }

@@ -8,6 +8,7 @@ use std::fmt::Display;
 use super::{Output, Printer, alarm_name, event_name};
 use crate::command::endpoint::{Hash, Health, Status};
 use crate::exit::Exit;
+use crate::number;
 use crate::text::quote;
 
 fn field(output: Output<'_>, name: &str, value: impl Display) -> Result<(), Exit> {
@@ -21,7 +22,7 @@ fn id(printer: &Printer, id: u64) -> String {
 
 /// IDs of leases have sixteen hexadecimal digits.
 fn lease_id(printer: &Printer, id: i64) -> String {
-    if printer.hex { format!("{id:016x}") } else { id.to_string() }
+    if printer.hex { number::id_text(id) } else { id.to_string() }
 }
 
 pub(super) fn header(

@@ -7,7 +7,7 @@ use quoin_api::mvccpb::KeyValue;
 use super::{Output, Printer, alarm_name, event_name};
 use crate::command::endpoint::Health;
 use crate::exit::Exit;
-use crate::text;
+use crate::{number, text};
 
 fn pair(printer: &Printer, output: Output<'_>, pair: &KeyValue) -> Result<(), Exit> {
     let mut bytes_line = |bytes: &[u8]| {
@@ -81,10 +81,10 @@ pub(super) fn time_to_live(
     keys: bool,
 ) -> Result<(), Exit> {
     if (r.granted_ttl, r.ttl) == (0, -1) {
-        return Ok(writeln!(output, "lease {:016x} already expired", r.id)?);
+        return Ok(writeln!(output, "lease {} already expired", number::id_text(r.id))?);
     }
-    let (id, granted, remaining) = (r.id, r.granted_ttl, r.ttl);
-    write!(output, "lease {id:016x} granted with TTL({granted}s), remaining({remaining}s)")?;
+    let (id, granted, remaining) = (number::id_text(r.id), r.granted_ttl, r.ttl);
+    write!(output, "lease {id} granted with TTL({granted}s), remaining({remaining}s)")?;
     if keys {
         let keys = r.keys.join(&b' ');
         output.write_all(&[b", attached keys([", keys.as_slice(), b"])"].concat())?;
@@ -95,7 +95,7 @@ pub(super) fn time_to_live(
 pub(super) fn leases(output: Output<'_>, r: &pb::LeaseLeasesResponse) -> Result<(), Exit> {
     writeln!(output, "found {} leases", r.leases.len())?;
     for lease in &r.leases {
-        writeln!(output, "{:016x}", lease.id)?;
+        writeln!(output, "{}", number::id_text(lease.id))?;
     }
     Ok(())
 }

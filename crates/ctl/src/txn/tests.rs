@@ -26,7 +26,10 @@ fn comparisons() {
     check("create(\"a\") = \"1\"", Equal, Create, b"a", TargetUnion::CreateRevision(1));
     check("m(\"a\")  !=  \"5\"", NotEqual, Mod, b"a", TargetUnion::ModRevision(5));
     check("mod(\"\") = \"5\"", Equal, Mod, b"", TargetUnion::ModRevision(5));
-    check("lease(\"a\") = \"9\"", Equal, Lease, b"a", TargetUnion::Lease(9));
+    // The ID was read in decimal, and printed in hexadecimal by every other command.
+    check("lease(\"a\") = \"10\"", Equal, Lease, b"a", TargetUnion::Lease(16));
+    let negative = "lease(\"a\") = \"-000000000000005\"";
+    check(negative, Equal, Lease, b"a", TargetUnion::Lease(-5));
     check("value(`a\\n`) = ``", Equal, Value, b"a\\n", TargetUnion::Value("".into()));
     check(r#"val( "a\xff") > "\u00e9" x"#, Greater, Value, b"a\xff", {
         TargetUnion::Value("\u{e9}".into())
