@@ -1,11 +1,10 @@
 //! A checkpoint: bytes as its file, beside segments that are as they should be.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use quoin_api::etcdserverpb::RangeRequest;
-use quoin_store::{Checkpoint, Loaded, ReceivedCheckpoint};
+use quoin_store::{Checkpoint, Loaded, ReceivedId};
 
 use crate::files::with_files;
 use crate::input::Input;
@@ -46,16 +45,19 @@ pub fn checkpoint(data: &[u8]) {
         return;
     }
     let sent = sent.expect("all of it is in memory").concat();
-    let fs = with_files(Path::new(DIR), []);
-    let mut receiver =
-        ReceivedCheckpoint::begin(Arc::new(fs), Path::new(DIR)).expect("memory has room");
-    receiver.push(&sent).expect("memory has room");
-    let mut again = receiver.finish().expect("it was just sent");
+    let mut again = received(&sent);
     assert_eq!(State::of(&again.store.view()), state);
     assert_eq!(again.conf, loaded.conf);
     let sent_again = again.store.checkpoint(again.conf.clone()).stream();
     let sent_again: Vec<Bytes> = sent_again.map(|piece| piece.expect("it is in memory")).collect();
     assert_eq!(sent_again.concat(), sent);
+}
+
+/// What another member makes of a state that was sent to it.
+pub(crate) fn received(sent: &[u8]) -> Loaded {
+    let id = ReceivedId { index: 1, term: 1 };
+    let fs = with_files(Path::new(DIR), [(&id.to_string()[..], sent)]);
+    id.load(&fs, Path::new(DIR)).expect("it was just sent")
 }
 
 fn load(bytes: &[u8]) -> Result<Loaded, quoin_store::CheckpointError> {

@@ -1,15 +1,11 @@
 //! Entries of the log, and apply.
 
-use std::path::Path;
-use std::sync::Arc;
-
 use bytes::Bytes;
 use quoin_api::error::Error;
 use quoin_api::raftpb::ConfChange;
-use quoin_store::{Applied, EntryData, Fatal, LeaseChange, ReceivedCheckpoint, Reply, Store};
+use quoin_store::{Applied, EntryData, Fatal, LeaseChange, Reply, Store};
 
-use crate::checkpoint::DIR;
-use crate::files::with_files;
+use crate::checkpoint::received;
 use crate::input::Input;
 use crate::state::State;
 
@@ -71,11 +67,7 @@ fn apply_next(store: &mut Store, kind: u8, entry: &Bytes) -> Result<Did, Fatal> 
 
 fn restarted(store: &mut Store) -> Store {
     let conf = store.view().conf();
-    let fs = with_files(Path::new(DIR), []);
-    let mut receiver =
-        ReceivedCheckpoint::begin(Arc::new(fs), Path::new(DIR)).expect("memory has room");
-    for piece in store.checkpoint(conf).stream() {
-        receiver.push(&piece.expect("it is in memory")).expect("memory has room");
-    }
-    receiver.finish().expect("it was just written").store
+    let pieces = store.checkpoint(conf).stream();
+    let sent: Vec<Bytes> = pieces.map(|piece| piece.expect("it is in memory")).collect();
+    received(&sent.concat()).store
 }
