@@ -32,6 +32,7 @@ enum Campaign {
 impl Raft {
     /// Advances the node's clock by one tick.
     pub fn tick(&mut self) {
+        self.ticks = self.ticks.saturating_add(1);
         self.election_elapsed = self.election_elapsed.saturating_add(1);
         match self.role {
             Role::Leader => self.tick_leader(),
@@ -45,7 +46,7 @@ impl Raft {
     }
 
     /// Starts an election (or asks for one, with pre-vote), unless this node leads already, is
-    /// no voter, or has a membership change to apply first. A group of one voter elects its
+    /// no voter, has a membership change to apply first, or a disk that hangs. A group of one voter elects its
     /// leader as soon as the campaign is durable.
     pub fn campaign(&mut self) {
         self.start_campaign(if self.config.pre_vote { Campaign::Pre } else { Campaign::Real });
@@ -65,6 +66,7 @@ impl Raft {
             return;
         }
         self.transferee = NodeId::NONE;
+        self.is_stall_transfer = false;
         if to == self.id {
             return;
         }
@@ -181,7 +183,7 @@ impl Raft {
     }
 
     fn is_promotable(&self) -> bool {
-        self.conf.is_voter(self.id) && !self.log.is_installing()
+        self.conf.is_voter(self.id) && !self.log.is_installing() && !self.is_stalled()
     }
 
     fn start_campaign(&mut self, campaign: Campaign) {
@@ -262,11 +264,15 @@ impl Raft {
         if self.election_elapsed >= self.config.election_ticks {
             self.election_elapsed = 0;
             self.transferee = NodeId::NONE;
+            self.is_stall_transfer = false;
             if self.leaving.is_some() {
                 self.resign();
             } else if self.config.check_quorum {
                 self.check_quorum();
             }
+        }
+        if self.role == Role::Leader {
+            self.hand_over_if_stalled();
         }
         if self.role == Role::Leader && self.heartbeat_elapsed >= self.config.heartbeat_ticks {
             self.heartbeat_elapsed = 0;
@@ -312,6 +318,7 @@ impl Raft {
         self.draw_election_timeout();
         self.votes.clear();
         self.transferee = NodeId::NONE;
+        self.is_stall_transfer = false;
         self.leaving = None;
         self.pending_conf_index = crate::Index::ZERO;
         self.uncommitted_bytes = 0;

@@ -78,6 +78,8 @@ mod membership;
 
 mod read_only;
 
+mod stall;
+
 mod ready;
 
 mod notice;

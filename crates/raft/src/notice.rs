@@ -127,6 +127,13 @@ pub enum Notice {
         /// Its term.
         term: Term,
     },
+    /// As the leader it takes no more proposals, because its disk hangs, and hands over.
+    DiskStalled {
+        /// To whom.
+        to: NodeId,
+        /// Its term.
+        term: Term,
+    },
     /// It told the next leader to campaign.
     TimeoutNowSent {
         /// The next leader.

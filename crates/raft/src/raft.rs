@@ -1,7 +1,8 @@
 //! One node of a Raft group: its state, its construction, and the dispatch of messages.
 //!
 //! The rules live beside this room: `election` decides who leads, `replication` moves the log,
-//! `membership` changes who counts, `read_only` confirms reads, `ready` hands out the results.
+//! `membership` changes who counts, `read_only` confirms reads, `stall` deals with a disk that hangs,
+//! `ready` hands out the results.
 //!
 //! Invariants:
 //! - The term and, within a term, the vote never go back; a vote is given once.
@@ -20,6 +21,7 @@ use crate::progress::Progress;
 use crate::read_only::ReadOnly;
 use crate::ready::{ReadState, SoftState};
 use crate::rng::Rng;
+use crate::stall::WriteInFlight;
 use crate::status::Role;
 use crate::{
     Body, ConfState, Entry, EntryId, EntryKind, HardState, Index, Message, NodeId, ProposalDropped,
@@ -59,6 +61,8 @@ pub struct Raft {
 
     /// The node to which this leader is handing over.
     pub(crate) transferee: NodeId,
+    /// It hands over because its disk hangs.
+    pub(crate) is_stall_transfer: bool,
     /// Set on a leader that was removed and waits for the others to learn it.
     pub(crate) leaving: Option<Leaving>,
     /// The last index that may hold a membership change that is not applied.
@@ -75,9 +79,11 @@ pub struct Raft {
     pub(crate) ready_number: u64,
     pub(crate) last_hard_state: HardState,
     pub(crate) last_soft_state: SoftState,
-    /// The latest hard state known to be durable, and those on their way.
+    /// The latest hard state known to be durable, and the writes on their way.
     pub(crate) durable_hard_state: HardState,
-    pub(crate) hard_states_in_flight: VecDeque<(u64, HardState)>,
+    pub(crate) writes_in_flight: VecDeque<WriteInFlight>,
+    /// Ticks since the start.
+    pub(crate) ticks: u64,
 }
 
 impl Raft {
@@ -118,6 +124,7 @@ impl Raft {
             election_timeout: 0,
             votes: BTreeMap::new(),
             transferee: NodeId::NONE,
+            is_stall_transfer: false,
             leaving: None,
             pending_conf_index: Index::ZERO,
             uncommitted_bytes: 0,
@@ -130,7 +137,8 @@ impl Raft {
             last_hard_state: hard_state,
             last_soft_state: SoftState::default(),
             durable_hard_state: hard_state,
-            hard_states_in_flight: VecDeque::new(),
+            writes_in_flight: VecDeque::new(),
+            ticks: 0,
         };
         raft.reset_progress();
         raft.become_follower(term, NodeId::NONE);

@@ -7,6 +7,7 @@
 use std::mem;
 
 use crate::raft::Raft;
+use crate::stall::WriteInFlight;
 use crate::status::Role;
 use crate::{Entry, HardState, Index, Message, NodeId, Snapshot};
 
@@ -114,7 +115,8 @@ impl Raft {
         };
         if ready.hard_state.is_some() || self.log.has_unwritten() {
             (ready.snapshot, ready.entries) = self.log.hand_out(number);
-            self.hard_states_in_flight.push_back((number, hard_state));
+            let handed_at = self.ticks;
+            self.writes_in_flight.push_back(WriteInFlight { number, hard_state, handed_at });
         }
         if ready.is_empty() {
             return None;
@@ -139,12 +141,13 @@ impl Raft {
     /// If no such Ready was handed out.
     pub fn persisted(&mut self, number: u64) {
         assert!(number <= self.ready_number, "ready {number} was never handed out");
-        while let Some(&(first, hard_state)) = self.hard_states_in_flight.front()
-            && first <= number
+        while let Some(oldest) = self.writes_in_flight.front()
+            && oldest.number <= number
         {
-            self.durable_hard_state = hard_state;
-            self.hard_states_in_flight.pop_front();
+            self.durable_hard_state = oldest.hard_state;
+            self.writes_in_flight.pop_front();
         }
+        self.end_stall();
         self.log.written(number);
         if !self.log.is_installing() {
             self.overtaken_conf = None;

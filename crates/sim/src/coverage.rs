@@ -85,6 +85,10 @@ marks! {
     Pause,
     /// A disk was slow for a while.
     SlowDisk,
+    /// A disk took nothing for many election timeouts.
+    HungDisk,
+    /// A leader whose disk hung was to hand over, and did.
+    HungLeaderLeft,
     /// Several batches of log work shared a sync.
     SharedSync,
     /// A segment was prepared ahead of time.

@@ -29,6 +29,10 @@ pub(crate) struct Member {
     /// The length of a tick by this machine's clock.
     pub(crate) tick: Time,
     pub(crate) slow_until: Time,
+    /// What the disk takes from now on it has taken only then.
+    pub(crate) hung_until: Time,
+    /// Ticks as a leader that should have handed over because of that.
+    pub(crate) hung_ticks: u64,
     /// The machine dies when it has written more than a sector and not yet synced it.
     pub(crate) doomed: bool,
 }
@@ -50,6 +54,8 @@ pub(crate) struct Process {
     pub(crate) work: VecDeque<LogWork>,
     /// What the log thread is syncing.
     pub(crate) syncing: Option<Vec<LogWork>>,
+    /// When it began to.
+    pub(crate) syncing_since: Time,
     /// The highest number of work that is durable, and the highest that the node was told of.
     pub(crate) durable: u64,
     pub(crate) told: u64,

@@ -132,6 +132,8 @@ pub(crate) struct Faults {
     pub(crate) flapping: Option<Time>,
     pub(crate) pause: Option<Time>,
     pub(crate) slow_disk: Option<Time>,
+    /// A disk takes nothing for many election timeouts.
+    pub(crate) hung_disk: Option<Time>,
     pub(crate) transfer: Option<Time>,
     /// Somebody sends a state of another history, in a term that is over.
     pub(crate) stale_state: Option<Time>,
@@ -268,6 +270,7 @@ impl Faults {
             stranger: every(400, 1, 6),
             bad_proposal: every(400, 1, 6),
             lost_log: 200,
+            hung_disk: every(500, 3, 12),
             downfall,
             crash_at_snapshot,
         }

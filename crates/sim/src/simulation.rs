@@ -4,7 +4,7 @@
 //! In reading order: this file (the state and the loop), `consensus` (the consensus thread of a
 //! member), `storage` (its log thread, its checkpoints, its death and its recovery), `post`
 //! (messages and snapshots), `clients`, `misfortune` (which faults strike), `forgery` (what no member
-//! would send), `ending` (all
+//! would send), `hung` (a leader whose disk hangs), `ending` (all
 //! faults end; the cluster must recover).
 //!
 //! Invariants:
@@ -16,6 +16,7 @@ mod clients;
 mod consensus;
 mod ending;
 mod forgery;
+mod hung;
 mod misfortune;
 mod post;
 mod storage;
@@ -121,6 +122,7 @@ pub(crate) enum Note {
     Paused { member: usize },
     Resumed { member: usize, held: usize },
     SlowDisk { member: usize },
+    HungDisk { member: usize },
     DiskWillStop { member: usize },
     Doomed { member: usize },
     Cut { links: usize, hash: u64 },
@@ -215,6 +217,8 @@ impl Simulation {
             held: None,
             tick: drifting(TICK, plan.limits.drift, &mut misfortune),
             slow_until: 0,
+            hung_until: 0,
+            hung_ticks: 0,
             doomed: false,
         });
         Self {

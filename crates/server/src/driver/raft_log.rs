@@ -1,6 +1,7 @@
 //! What consensus did, as log lines of the part called `raft`.
 //!
-//! The texts are etcd's, letter by letter: operators and tools look for them.
+//! The texts are etcd's, letter by letter: operators and tools look for them. Only of a disk that hangs
+//! etcd has none.
 //!
 //! Not here: when such a thing happens (`quoin_raft::Notice`).
 
@@ -16,7 +17,7 @@ const LOGGER: &str = "raft";
 pub(super) fn notice_record(id: NodeId, notice: &Notice) -> Record {
     let text = text(id, notice);
     let record = match notice {
-        Notice::QuorumLost => record!(Warn, text),
+        Notice::QuorumLost | Notice::DiskStalled { .. } => record!(Warn, text),
         Notice::Started { .. }
         | Notice::ElectionStarted { .. }
         | Notice::Became { .. }
@@ -93,6 +94,10 @@ fn text(id: NodeId, notice: &Notice) -> String {
         Notice::TransferStarted { to, term } => {
             format!("{id} [term {term}] starts to transfer leadership to {to}")
         }
+        Notice::DiskStalled { to, term } => format!(
+            "{id} [term {term}] takes no proposals and hands over to {to}, for its log was not written \
+             within an election timeout"
+        ),
         Notice::TimeoutNowSent { to, at_once: true } => {
             format!(
                 "{id} sends MsgTimeoutNow to {to} immediately as {to} already has up-to-date log"
@@ -285,6 +290,11 @@ mod tests {
         check(
             Notice::TransferStarted { to, term: Term(12) },
             "68628aa0eea41998 [term 12] starts to transfer leadership to 286e74436b83a06a",
+        );
+        check(
+            Notice::DiskStalled { to, term: Term(12) },
+            "68628aa0eea41998 [term 12] takes no proposals and hands over to 286e74436b83a06a, for \
+             its log was not written within an election timeout",
         );
         check(
             Notice::TimeoutNowSent { to, at_once: true },

@@ -79,6 +79,7 @@ impl Simulation {
         if matches!(input, Input::Tick) {
             self.look_for_leader(member);
             self.sync_v2(member);
+            self.check_hung_leader(member)?;
         }
         let process = self.process(member);
         let node = &mut process.node;

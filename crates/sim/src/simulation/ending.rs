@@ -48,6 +48,7 @@ impl Simulation {
         for member in 0..members {
             self.members[member].disk.stop_after(u64::MAX);
             self.members[member].slow_until = 0;
+            self.members[member].hung_until = 0;
             self.members[member].doomed = false;
             let life = self.members[member].life;
             self.resume(member, life);

@@ -29,10 +29,11 @@ pub(crate) enum Fault {
     Stranger,
     /// A member is handed a proposal that nobody can apply.
     BadProposal,
+    HungDisk,
 }
 
 /// All kinds, in the order in which they are scheduled.
-const KINDS: [Fault; 12] = [
+const KINDS: [Fault; 13] = [
     Fault::Crash,
     Fault::CrashAll,
     Fault::CrashInWrite,
@@ -45,6 +46,7 @@ const KINDS: [Fault; 12] = [
     Fault::StaleState,
     Fault::Stranger,
     Fault::BadProposal,
+    Fault::HungDisk,
 ];
 
 impl Simulation {
@@ -74,6 +76,7 @@ impl Simulation {
             Fault::StaleState => faults.stale_state,
             Fault::Stranger => faults.stranger,
             Fault::BadProposal => faults.bad_proposal,
+            Fault::HungDisk => faults.hung_disk,
         }
     }
 
@@ -107,6 +110,7 @@ impl Simulation {
             Fault::StaleState => self.send_stale_state(victim)?,
             Fault::Stranger => self.send_as_stranger(victim),
             Fault::BadProposal => self.send_bad_proposal(victim),
+            Fault::HungDisk => self.hang_disk(),
         }
         Ok(())
     }
@@ -156,6 +160,14 @@ impl Simulation {
         let disk = &self.members[member].disk;
         disk.stop_after(disk.ops() + operations);
         self.note(Note::DiskWillStop { member });
+    }
+
+    /// Has the disk of the leader, or of somebody if nobody leads, take nothing for a long time.
+    fn hang_disk(&mut self) {
+        let member = self.leader().unwrap_or_else(|| self.misfortune.below(self.members.len()));
+        self.coverage.hit(Mark::HungDisk);
+        self.note(Note::HungDisk { member });
+        self.members[member].hung_until = self.now + self.misfortune.between(4, 12) * SECOND;
     }
 
     fn partition(&mut self, victim: usize) {

@@ -69,7 +69,10 @@ impl Simulation {
             self.announce(member, &mut batch)?;
         }
         let sync = self.rng.around(if slow { sync * SLOWNESS } else { sync });
+        let sync = sync.max(self.members[member].hung_until.saturating_sub(self.now));
+        let since = self.now;
         self.process(member).syncing = Some(batch);
+        self.process(member).syncing_since = since;
         self.inside(member, sync, Inside::Sync);
         Ok(())
     }
@@ -305,6 +308,7 @@ impl Simulation {
             ticks: 0,
             work: VecDeque::new(),
             syncing: None,
+            syncing_since: 0,
             durable: 0,
             told: 0,
             installed: Index::ZERO,
