@@ -251,14 +251,18 @@ fn a_member_without_a_quorum_asks_before_it_campaigns() {
 
 #[test]
 fn the_first_election_need_not_come_early() {
-    let dir = TempDir::new("settings");
-    let mut member = Member::alone(dir.path(), "m1");
-    member.settings.push(("initial-election-tick-advance", "false".to_owned()));
-    member.settings.push(("election-timeout", "4000".to_owned()));
-    let mut server = Server::spawn(&member.launch(&programs::subject_etcd(), dir.path()));
+    const ELECTED: &str = "elected leader";
+    let settings = [("initial-election-tick-advance", "false"), ("election-timeout", "4000")];
+    let (mut cluster, one, other) = pair(&settings);
+    cluster.kill(one);
+    cluster.kill(other);
+    cluster.spawn(one);
+    cluster.spawn(other);
     std::thread::sleep(Duration::from_secs(2));
-    assert!(!server.log_text().contains("became leader at term"), "before one timeout");
-    server.wait_ready(PATIENCE).unwrap_or_else(|error| panic!("{error}"));
+    assert!(!cluster.server(one).log_text().contains(ELECTED), "before one timeout");
+    cluster.wait_ready(one, PATIENCE).unwrap_or_else(|error| panic!("{error}"));
+    let log = cluster.server(one).log_text();
+    assert!(log.contains("skipping initial election tick advance"), "{log}");
 }
 
 /// The head of the answer to a request of a page from this origin.

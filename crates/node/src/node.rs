@@ -448,6 +448,17 @@ impl<W> Node<W> {
         self.raft.campaign();
     }
 
+    /// Lets an election come as if so many ticks, at most one timeout, had passed in silence. Does
+    /// nothing where a leader is known.
+    pub fn hasten_election(&mut self, ticks: u32) {
+        for _ in 0..ticks.min(self.options.election_ticks) {
+            if !self.raft.leader().is_none() || self.raft.role() != Role::Follower {
+                return;
+            }
+            self.raft.tick();
+        }
+    }
+
     /// Moves leadership to another member, if this one leads.
     pub fn transfer_leader(&mut self, to: NodeId) {
         self.raft.transfer_leader(to);

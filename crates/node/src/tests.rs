@@ -10,8 +10,8 @@ use quoin_api::etcdserverpb::InternalRaftRequest;
 use quoin_api::membershippb::ClusterVersionSetRequest;
 use quoin_api::raftpb;
 use quoin_raft::{
-    Body, ConfState, Entry, EntryKind, Index, Message, NodeId, Rejection, Snapshot, SnapshotMeta,
-    StepError, Term,
+    Body, ConfState, Entry, EntryKind, Index, Message, NodeId, Rejection, Role, Snapshot,
+    SnapshotMeta, StepError, Term,
 };
 
 use crate::{DataDir, Event, Node, Options, RequestIds};
@@ -420,6 +420,36 @@ fn a_stranger_is_not_heard() {
     let vote = Message { to: NodeId(1), from: NodeId(3), term: Term(8), body: vote };
     assert_eq!(node.step(vote), Ok(()));
     assert_eq!(node.status().term, Term(8));
+}
+
+/// The story: three members that were restarted waited a second or two for a leader that could not
+/// be there, each as if it had just heard of one.
+#[test]
+fn an_election_can_be_hastened_until_a_leader_is_heard() {
+    let ticks_to_campaign = |hastened: u32| {
+        let (mut node, mut wal) = follower();
+        settle(&mut node, &mut wal);
+        node.hasten_election(hastened);
+        let mut ticks = 0;
+        while node.raft().role() == Role::Follower {
+            node.tick();
+            ticks += 1;
+            assert!(ticks < 20, "two timeouts and no campaign");
+        }
+        ticks
+    };
+    let whole = ticks_to_campaign(0);
+    assert!(whole >= 10, "{whole}");
+    assert_eq!(ticks_to_campaign(8), whole - 8);
+    assert_eq!(ticks_to_campaign(u32::MAX), whole - 10);
+
+    let (mut node, mut wal) = follower();
+    settle(&mut node, &mut wal);
+    let body = Body::Heartbeat { commit: Index::ZERO, context: Bytes::new() };
+    let heartbeat = Message { to: NodeId(1), from: NodeId(2), term: Term(2), body };
+    node.step(heartbeat).expect("a leader may say that it is there");
+    node.hasten_election(u32::MAX);
+    assert_eq!((node.raft().role(), node.raft().leader()), (Role::Follower, NodeId(2)));
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! Down: stop taking clients, hand leadership over, stop the threads.
 
 mod bootstrap;
+mod election;
 
 use std::io;
 use std::net::TcpListener;
@@ -88,7 +89,7 @@ pub fn run(config: Config) -> Result<Option<i32>, BootError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let fs: Arc<dyn FileSystem> = Arc::new(OsFs);
     let dir = DataDir::new(Path::new(&config.data_dir)).with_wal(&config.wal_path());
-    let recovered = recover_member(&config, &fs, &dir, &runtime)?;
+    let recovered = recover_member(&config, &fs, &dir, &listeners.peer, &runtime)?;
     let running = Running::start(&config, recovered, (fs, dir), runtime.handle())?;
     runtime.block_on(running.serve(listeners))
 }
@@ -137,6 +138,7 @@ fn recover_member(
     config: &Config,
     fs: &Arc<dyn FileSystem>,
     dir: &DataDir,
+    peer_listeners: &[TcpListener],
     runtime: &Runtime,
 ) -> Result<Recovered<Waiter>, BootError> {
     let initialized = wal::Wal::exists(fs.as_ref(), &dir.wal()).map_err(RecoverError::from)?;
@@ -145,7 +147,7 @@ fn recover_member(
             "data-dir" => &config.data_dir, "dir-type" => "member");
     }
     log::write(&config.starting_record(initialized));
-    let bootstrap = bootstrap::bootstrap(config, initialized, runtime)?;
+    let bootstrap = bootstrap::bootstrap(config, initialized, peer_listeners, runtime)?;
     let ticks = u32::try_from(config.election_ticks()).unwrap_or(u32::MAX);
     let options = Options {
         id: bootstrap.metadata.node,
@@ -289,7 +291,6 @@ impl Running {
             tick: config.heartbeat(),
             slow_apply: config.warning_apply_duration.std(),
             keeps_log: config.max_wals == 0,
-            campaign_alone: config.initial_election_tick_advance,
         };
         let threads = driver::start(node, wal, receiver, parts)?;
         let config = Arc::clone(config);
@@ -306,6 +307,12 @@ impl Running {
             let stop = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
             vital::spawn(peer::serve(listener, Arc::clone(&self.transport), stop));
         }
+        let first_election = election::hasten(
+            Arc::clone(&self.member),
+            Arc::clone(&self.transport),
+            Arc::clone(&self.config),
+        );
+        tokio::spawn(first_election);
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let versions = publish::cluster_version(Arc::clone(&self.member));

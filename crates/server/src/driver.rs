@@ -83,6 +83,8 @@ pub(crate) enum Input {
     Checkpointed(Option<Box<(SnapshotMeta, Written)>>),
     /// Leadership shall move to this member.
     TransferLeader(u64),
+    /// The first election shall come as if so many ticks had passed.
+    HastenElection(u32),
     /// Something outside the queue changed.
     Wake,
     /// The end.
@@ -129,8 +131,6 @@ pub(crate) struct Parts {
     pub(crate) slow_apply: Duration,
     /// Whether files of the log stay that nothing needs any more.
     pub(crate) keeps_log: bool,
-    /// Whether a member that is alone in its cluster may campaign at once.
-    pub(crate) campaign_alone: bool,
 }
 
 /// The threads of a running member.
@@ -225,8 +225,8 @@ struct Driver {
 
 impl Driver {
     fn run(mut self) {
-        let alone = self.node.raft().conf().voters.len() == 1;
-        if alone && self.parts.campaign_alone {
+        // Nobody else could lead.
+        if self.node.raft().conf().voters.len() == 1 {
             self.node.campaign();
             self.turns();
         }
@@ -295,6 +295,7 @@ impl Driver {
                 self.node.checkpointed(written.map(|written| *written));
             }
             Input::TransferLeader(to) => self.node.transfer_leader(NodeId(to)),
+            Input::HastenElection(ticks) => self.node.hasten_election(ticks),
             Input::Wake | Input::Stop => {}
         }
     }

@@ -9,7 +9,7 @@
 //! may talk to whom), `urls` and `link` (what is known of a peer), `io` and `dial` (connections
 //! with deadlines), `writer` and `reader` (the two ends of a stream), `pipeline` and `snapshot`
 //! (POST), `lease` (questions to the leader), `probe`, `routes` (one peer), [`transport`] (all peers), `answer`, `handler` and
-//! [`listen`] (the server side).
+//! [`listen`] (the server side), `early` (what stands in for it until then).
 //!
 //! Invariants:
 //! - Sending never blocks: a full queue drops the message and reports the peer unreachable.
@@ -21,6 +21,7 @@
 mod answer;
 pub mod codec;
 mod dial;
+mod early;
 mod handler;
 mod headers;
 mod io;
@@ -53,6 +54,7 @@ use tokio::runtime::Handle;
 
 use crate::log::{self, Record};
 pub use answer::{PeerBody, text_response};
+pub use early::answer_early;
 pub use lease::{LeaseCallError, LeaseQuestion, LeaseRefusal};
 pub use link::{FollowerStats, PeerReport};
 pub use listen::serve;

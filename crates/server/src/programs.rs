@@ -17,7 +17,9 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 use std::sync::{Mutex, PoisonError};
 
+use futures_util::StreamExt as _;
 use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
 use http::HeaderName;
 use quoin_store::{ClusterVersion, Member as StoredMember};
 use serde::Deserialize;
@@ -90,11 +92,16 @@ impl Programs {
     }
 }
 
+/// Returns the form that every member can apply if the version of the cluster alone tells it.
+pub(crate) fn form_by_version(version: Option<ClusterVersion>) -> Option<Form> {
+    version.is_some_and(|version| version >= RAFT_REQUESTS_SINCE).then_some(Form::RaftRequest)
+}
+
 /// Returns the form that every member can apply; none if that cannot be told before the cluster
 /// has a version or all others have answered.
 pub(crate) fn form(version: Option<ClusterVersion>, others: &Others) -> Option<Form> {
-    if version.is_some_and(|version| version >= RAFT_REQUESTS_SINCE) {
-        return Some(Form::RaftRequest);
+    if let Some(form) = form_by_version(version) {
+        return Some(form);
     }
     let mut known = others.values().flatten().filter(|program| !program.is_ours);
     if known.clone().any(|program| program.version >= V2_REQUESTS_UNTIL) {
@@ -150,12 +157,15 @@ struct Versions {
     etcdserver: String,
 }
 
-/// Returns what a member runs, if it answers at one of its URLs.
+/// Returns what a member runs, if it answers at one of its URLs. All are asked at once, because one
+/// that is silent would hold up the next.
 async fn program_of(other: &StoredMember, logs: bool) -> Option<Program> {
     let id = format!("{:x}", other.id);
+    let ask = async |url: &String| (url.clone(), ask::try_get(url, "/version").await);
+    let mut answers: FuturesUnordered<_> = other.peer_urls.iter().map(ask).collect();
     let mut last = None;
-    for url in &other.peer_urls {
-        match ask::try_get(url, "/version").await {
+    while let Some((url, answer)) = answers.next().await {
+        match answer {
             Ok(answer) => {
                 let versions: Versions = serde_json::from_slice(&answer.body).ok()?;
                 let is_ours = answer.headers.contains_key(QUOIN_VERSION);

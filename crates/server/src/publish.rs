@@ -57,8 +57,11 @@ pub(crate) async fn attributes(
     loop {
         // Asked each time: a cluster that is being founded gets its version while this waits.
         let version = member.view().membership().version();
-        let others = member.programs.ask(member, false).await;
-        if let Some(form) = programs::form(version, &others) {
+        let form = match programs::form_by_version(version) {
+            Some(form) => Some(form),
+            None => programs::form(version, &member.programs.ask(member, false).await),
+        };
+        if let Some(form) = form {
             match propose_attributes(member, form, name, client_urls).await {
                 Ok(_) => break,
                 Err(error) => {

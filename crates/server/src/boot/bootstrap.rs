@@ -1,5 +1,9 @@
 //! Who founds a new cluster, and whether this member may.
 
+use std::io;
+use std::net::TcpListener;
+
+use futures_util::future::join_all;
 use quoin_node::raft::NodeId;
 use quoin_node::recover::Bootstrap;
 use quoin_node::wal::Metadata;
@@ -10,7 +14,7 @@ use tokio::runtime::Runtime;
 use super::BootError;
 use crate::ask;
 use crate::config::{ClusterState, Config, InitialCluster, Url, resolve_host, texts};
-use crate::log;
+use crate::{log, peer};
 
 /// Returns what a member without a log begins with. One that has a log needs nothing: whatever
 /// the flags say about the initial cluster, the log decides. Only if a crash cut the first start
@@ -18,6 +22,7 @@ use crate::log;
 pub(super) fn bootstrap(
     config: &Config,
     initialized: bool,
+    peer_listeners: &[TcpListener],
     runtime: &Runtime,
 ) -> Result<Bootstrap, BootError> {
     if initialized {
@@ -41,11 +46,10 @@ pub(super) fn bootstrap(
     let own = founders.0.get(&config.name).map(Vec::as_slice).unwrap_or_default();
     let id = member_id(&texts(own), &config.initial_cluster_token, None);
     let others = members.iter().filter(|member| member.id != id);
-    for url in others.flat_map(|member| &member.peer_urls) {
-        if runtime.block_on(is_bootstrapped(url, id)) {
-            let reason = format!("member {id:x} has already been bootstrapped");
-            return Err(BootError::Bootstrap(reason));
-        }
+    let urls: Vec<&String> = others.flat_map(|member| &member.peer_urls).collect();
+    if runtime.block_on(is_known_at(&urls, id, peer_listeners))? {
+        let reason = format!("member {id:x} has already been bootstrapped");
+        return Err(BootError::Bootstrap(reason));
     }
     let ids: Vec<u64> = members.iter().map(|member| member.id).collect();
     let metadata = Metadata { node: NodeId(id), cluster: cluster_id(&ids) };
@@ -71,6 +75,24 @@ struct Listed {
     id: u64,
     #[serde(rename = "clientURLs", default)]
     client_urls: Vec<String>,
+}
+
+/// Returns true if a cluster behind one of these URLs knows this member as one that has run before.
+/// All are asked at once; meanwhile those who ask this member get an answer, because members that
+/// start together would otherwise wait for each other.
+async fn is_known_at(
+    urls: &[&String],
+    id: u64,
+    peer_listeners: &[TcpListener],
+) -> io::Result<bool> {
+    let listener =
+        |listener: &TcpListener| tokio::net::TcpListener::from_std(listener.try_clone()?);
+    let listeners = peer_listeners.iter().map(listener).collect::<io::Result<_>>()?;
+    let asked = join_all(urls.iter().map(|url| is_bootstrapped(url, id)));
+    tokio::select! {
+        known = asked => Ok(known.contains(&true)),
+        never = peer::answer_early(listeners) => match never {},
+    }
 }
 
 /// Returns true if the cluster behind a peer knows this member as one that has run before. Its

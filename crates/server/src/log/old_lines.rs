@@ -70,6 +70,11 @@ const WAL: &str = "wal";
 /// All of them.
 pub(super) const TABLE: &[Old] = &[
     // The configuration.
+    old("initialized peer connections; fast-forwarding election ticks", &[line(
+        SERVER,
+        "{local-member-id} initialized peer connection; fast-forwarding {forward-ticks} ticks \
+         (election ticks {election-ticks}) with {active-remote-members} active peer(s)",
+    )]),
     old("failed to notify systemd for readiness", &[line(
         MAIN,
         "failed to notify systemd for readiness: {error}",

@@ -1,0 +1,96 @@
+//! Members that start together: they ask each other first, and find their leader early.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use quoin_tests::cluster::Cluster;
+use quoin_tests::programs;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(5);
+const SIZE: usize = 3;
+
+fn host(url: &str) -> &str {
+    url.strip_prefix("http://").expect("a plain URL")
+}
+
+/// The first answer to a question on a port that may not be bound yet.
+fn first_answer(host: &str, path: &str) -> String {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        assert!(Instant::now() < deadline, "{host} never answers");
+        std::thread::sleep(PAUSE);
+        let Ok(mut stream) = TcpStream::connect(host) else { continue };
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout above zero");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let mut answer = String::new();
+        let asked = stream.write_all(request.as_bytes());
+        if asked.and_then(|()| stream.read_to_string(&mut answer)).is_ok() && !answer.is_empty() {
+            return answer;
+        }
+    }
+}
+
+/// The story: five members that started together took 4 to 8 s. Each asked the others, one after the
+/// other, whether they knew it; their ports were bound and not served, so that each question
+/// waited for its limit of 2 s.
+#[test]
+fn members_that_start_ask_all_at_once_and_answer_meanwhile() {
+    let mut cluster = Cluster::prepare(&programs::subject_etcd(), SIZE, "founding");
+    let silent = [1, 2].map(|other| {
+        let host = host(&cluster.members[other].peer_url);
+        TcpListener::bind(host).expect("the port was free a moment ago")
+    });
+    cluster.spawn(0);
+    let mut asked = silent.iter().map(|listener| {
+        let (mut stream, _) = listener.accept().expect("a question");
+        let mut head = [0; 1024];
+        let length = stream.read(&mut head).expect("a request");
+        assert!(head[..length].starts_with(b"GET /members HTTP/1.1\r\n"));
+        stream
+    });
+    let mut questions = [asked.next().expect("the first"), asked.next().expect("the second")];
+    for stream in &mut questions {
+        // A question that was given up would be at its end.
+        stream.set_nonblocking(true).expect("a socket can wait or not");
+        let error = stream.read(&mut [0; 1]).expect_err("still waiting for an answer");
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    }
+    let own = host(&cluster.members[0].peer_url).to_owned();
+    let answer = first_answer(&own, "/members");
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("starting"), "{answer}");
+    // Then it takes its place without them.
+    drop((questions, silent));
+    let waited = cluster.server(0).wait_log("starting local member", PATIENCE);
+    waited.unwrap_or_else(|error| panic!("{error}"));
+    let answer = first_answer(&own, "/version");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[test]
+fn the_first_election_comes_early_once_peers_are_connected() {
+    const HASTENED: &str = "initialized peer connections; fast-forwarding election ticks";
+    let mut cluster = Cluster::start(&programs::subject_etcd(), SIZE, "founding");
+    for position in 0..SIZE {
+        cluster.kill(position);
+    }
+    cluster.start_all().unwrap_or_else(|error| panic!("{error}"));
+    let logs = (0..SIZE).map(|position| cluster.server(position).log_text());
+    let lines: Vec<String> = logs
+        .flat_map(|log| log.lines().map(str::to_owned).collect::<Vec<_>>())
+        .filter(|line| line.contains(HASTENED))
+        .collect();
+    assert!(!lines.is_empty(), "nobody hastened the election");
+    for line in lines {
+        for field in [
+            "\"forward-ticks\":8",
+            "\"forward-duration\":\"800ms\"",
+            "\"election-ticks\":10",
+            "\"election-timeout\":\"1s\"",
+            "\"active-remote-members\":2",
+        ] {
+            assert!(line.contains(field), "{field} is not in {line}");
+        }
+    }
+}
