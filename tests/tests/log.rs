@@ -2,15 +2,25 @@
 
 use std::time::{Duration, Instant};
 
+use quoin_api::etcdserverpb::PutRequest;
 use quoin_tests::cluster::Cluster;
+use quoin_tests::ctl::Etcdctl;
 use quoin_tests::programs;
+use quoin_tests::rpc;
 use serde_json::Value;
 
 /// A member notices within two election timeouts; a machine that is busy takes longer.
 const SOON: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(50);
+/// More than the log keeps for a member that is gone.
+const WRITES_MISSED: usize = 400;
 /// The length of `2020-10-19 20:37:26.303167`.
 const TIME_LENGTH: usize = 26;
+
+fn runtime() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().expect("a runtime without special wishes")
+}
 
 /// A cluster of two, and which of them leads.
 struct Pair {
@@ -212,4 +222,68 @@ fn the_json_log_tells_the_same() {
     for key in ["cluster-id", "local-member-id", "added-peer-id", "added-peer-peer-urls"] {
         assert!(keys.contains(&key), "{added}");
     }
+}
+
+/// Tools wait for lines: for the end of a compaction, which was never told, and for `request stats`,
+/// without which nobody saw a slow write or `--warning-unary-request-duration` had no effect. Each line
+/// that `etcd`'s own tests and operators' scripts look for is provoked here, where what causes it exists.
+#[test]
+fn the_lines_that_tools_wait_for_are_there() {
+    let settings = [
+        ("snapshot-count", "50"),
+        ("snapshot-catchup-entries", "5"),
+        // Every call is slow.
+        ("warning-unary-request-duration", "1"),
+    ];
+    let mut cluster = Cluster::start_with(&programs::subject_etcd(), 3, "log-tools", &settings);
+    let endpoints = cluster.endpoints();
+    let position =
+        (0..3).find(|&it| cluster.server(it).log_text().contains("became leader at term"));
+    let leader = position.expect("one of three leads");
+    let ctl = Etcdctl::new(&programs::subject_etcdctl(), &endpoints[leader..=leader]);
+    let wait = |cluster: &mut Cluster, position: usize, text: &str| {
+        let waited = cluster.server(position).wait_log(text, SOON);
+        waited.unwrap_or_else(|error| panic!("{text}: {error}"));
+    };
+    ctl.ok(&["put", "key", "a secret value"]);
+    ctl.ok(&["get", "key"]);
+    ctl.ok(&["del", "key", "--prev-kv"]);
+    ctl.ok(&["lease", "grant", "100"]);
+    ctl.ok(&["compaction", "3"]);
+    let follower = (leader + 1) % 3;
+    cluster.kill(follower);
+    runtime().block_on(async {
+        let mut kv = rpc::kv(rpc::channel(&endpoints[leader], SOON));
+        for number in 0..WRITES_MISSED {
+            let (key, value) = ("key".into(), number.to_string().into());
+            kv.put(PutRequest { key, value, ..Default::default() }).await.expect("a put");
+        }
+    });
+    cluster.start_all().unwrap_or_else(|error| panic!("{error}"));
+    for text in [
+        "ready to serve client requests",
+        "serving client traffic",
+        "\"snapshot-catchup-entries\":5",
+        "saved snapshot",
+        "finished scheduled compaction\",\"compact-revision\":3,\"took\":\"",
+        "sent database snapshot",
+        "\"response type\":\"/etcdserverpb.KV/Put\",\"request count\":1,",
+        "\"request content\":\"key:\\\"key\\\" value_size:14 \"",
+        "\"response type\":\"/etcdserverpb.KV/Range\",\"request count\":0,",
+        "\"request content\":\"key:\\\"key\\\" prev_kv:true \"",
+        "\"response type\":\"/etcdserverpb.Lease/LeaseGrant\",\"request count\":-1,",
+        "\"remote\":\"127.0.0.1:",
+    ] {
+        wait(&mut cluster, leader, text);
+    }
+    for text in ["applying snapshot", "applySnapshot: opened snapshot backend", "applied snapshot"]
+    {
+        wait(&mut cluster, follower, text);
+    }
+    let log = cluster.server(leader).log_text();
+    assert!(!log.contains("a secret value"), "values are nobody's business");
+    let slow = log.lines().find(|line| line.contains("\"request stats\"")).expect("a slow call");
+    let slow: Value = serde_json::from_str(slow).unwrap_or_else(|error| panic!("{slow}: {error}"));
+    assert_eq!(slow["level"], "warn");
+    assert!(slow["time spent"].is_string() && slow["start time"].is_string(), "{slow}");
 }

@@ -177,6 +177,8 @@ fn recover_member(
             "dropped-bytes" => repair.dropped_bytes);
     }
     if let Some(id) = recovered.received.adopted {
+        log::info!("Recovering from snapshot backend",
+            "snapshot-index" => id.index, "snapshot-term" => id.term);
         log::info!("finished the installation of a snapshot that a stop had cut off",
             "snapshot-index" => id.index, "snapshot-term" => id.term);
     }

@@ -37,6 +37,7 @@ use quoin_vfs::FileSystem;
 use crate::driver::log_thread::LogThread;
 use crate::driver::members_log::KnownMembers;
 use crate::driver::raft_log::{leader_record, notice_record};
+use crate::grpc::store_bytes;
 use crate::hashes::Hashes;
 use crate::lane::{Answering, Waiter};
 use crate::log;
@@ -111,6 +112,15 @@ pub(crate) trait Outside: Send + Sync + 'static {
     /// Takes note that so many of the snapshots that arrived were installed or refused, and that
     /// their files are where they belong.
     fn snapshots_settled(&self, count: usize);
+}
+
+/// Says that a state from the leader has replaced this member's, in the steps that tools wait for.
+fn log_installed(meta: &SnapshotMeta) {
+    let steps = ["applying snapshot", "applySnapshot: opened snapshot backend", "applied snapshot"];
+    for step in steps {
+        log::info!(step, "incoming-leader-snapshot-index" => meta.index.0,
+            "incoming-leader-snapshot-term" => meta.term.0);
+    }
 }
 
 /// The parts that the threads of a member share.
@@ -398,6 +408,9 @@ impl Driver {
         if !turn.messages.is_empty() {
             self.parts.outside.send(turn.messages);
         }
+        if let (Some(meta), Some(_)) = (&turn.log.snapshot, &turn.log.adopt) {
+            log_installed(meta);
+        }
         if !turn.log.is_empty() {
             // The log thread ends before this one only by ending the process.
             self.log.send(turn.log).expect("the log thread outlives the consensus thread");
@@ -444,7 +457,10 @@ impl Driver {
             Event::SendSnapshot(message, checkpoint) => {
                 self.parts.outside.send_snapshot(message, checkpoint);
             }
-            Event::Compacted(hash) => self.parts.hashes.compute(hash),
+            Event::Compacted(hash) => {
+                let bytes = store_bytes(&self.node.store().view());
+                self.parts.hashes.compute(hash, bytes);
+            }
             Event::Fatal(reason) => die("failed to apply an entry", &reason),
         }
     }

@@ -16,6 +16,7 @@ mod maintenance;
 mod range_stream;
 mod slow;
 mod snapshot;
+pub(crate) mod stats;
 pub(crate) mod unfinished;
 pub(crate) mod watch;
 

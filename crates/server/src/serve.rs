@@ -176,18 +176,25 @@ impl hyper::service::Service<Request<Incoming>> for Front {
             return Box::pin(async move { Ok(refused) });
         }
         let terms = (self.message_bytes, rpc);
+        let config = Arc::clone(&self.config);
         match path.rsplit_once('/').map_or("", |(service, _)| service) {
-            "/etcdserverpb.KV" => Box::pin(call::call(self.kv.clone(), request, terms)),
-            "/etcdserverpb.Cluster" => Box::pin(call::call(self.cluster.clone(), request, terms)),
-            "/etcdserverpb.Lease" => Box::pin(call::call(self.lease.clone(), request, terms)),
+            "/etcdserverpb.KV" => Box::pin(call::call(self.kv.clone(), request, terms, config)),
+            "/etcdserverpb.Cluster" => {
+                Box::pin(call::call(self.cluster.clone(), request, terms, config))
+            }
+            "/etcdserverpb.Lease" => {
+                Box::pin(call::call(self.lease.clone(), request, terms, config))
+            }
             "/etcdserverpb.Maintenance" => {
-                Box::pin(call::call(self.maintenance.clone(), request, terms))
+                Box::pin(call::call(self.maintenance.clone(), request, terms, config))
             }
             "/etcdserverpb.Watch" => {
                 let response = watching::call(&self.watch, request, terms);
                 Box::pin(async move { Ok(response) })
             }
-            "/grpc.health.v1.Health" => Box::pin(call::call(self.health.clone(), request, terms)),
+            "/grpc.health.v1.Health" => {
+                Box::pin(call::call(self.health.clone(), request, terms, config))
+            }
             _ => {
                 let response = counted::count(terms.1, call::unknown_service(path));
                 Box::pin(async move { Ok(response) })

@@ -48,7 +48,7 @@ const REFUSED: [&str; 28] = [
 
 /// Settings that change nothing here. Those of TLS are among them because TLS itself is refused,
 /// and those that only forbid something because it is not there.
-const WITHOUT_EFFECT: [&str; 31] = [
+const WITHOUT_EFFECT: [&str; 30] = [
     "auth-token-ttl",
     "backend-batch-interval",
     "backend-batch-limit",
@@ -79,7 +79,6 @@ const WITHOUT_EFFECT: [&str; 31] = [
     "tls-max-version",
     "tls-min-version",
     "unsafe-no-fsync",
-    "warning-unary-request-duration",
 ];
 
 /// Settings that say how to do what the settings above ask for; those are refused, so these are

@@ -27,8 +27,10 @@ use tonic::body::Body;
 use tower_service::Service;
 
 use super::encoding::{self, Encoding, Inflated};
+use super::stats::{DELETE_RANGE, PUT, RANGE, Stats, TXN};
 use super::unfinished::{Charge, OnConnection, RestTime};
 use super::{counted, large};
+use crate::config::Config;
 use crate::metrics::{Call, Received};
 
 /// The flag and the length before each message.
@@ -59,6 +61,7 @@ pub(crate) async fn call<S, B>(
     mut service: S,
     mut request: Request<B>,
     (limit, rpc): (usize, Option<Call>),
+    config: Arc<Config>,
 ) -> Result<Response<Body>, Infallible>
 where
     S: Service<Request<Inflated<Messages<B>>>, Response = Response<Body>, Error = Infallible>,
@@ -84,11 +87,16 @@ where
         let messages = if is_stream { messages } else { messages.unary() };
         Inflated::new(messages, encoding, limit, received)
     };
+    let stats = Stats::begin(request.extensions().get());
     let answered = service.call(request.map(messages));
     let response = match deadline {
         Some(deadline) => within(deadline, answered).await,
         None => answered.await?,
     };
+    let is_described = [RANGE, PUT, DELETE_RANGE, TXN].contains(&path.path());
+    if !is_stream && !is_described && rpc.is_some() {
+        stats.end_unknown(&config, path.path());
+    }
     let is_unknown = is_unknown_method(&response);
     let response = if is_unknown { unknown_method(path.path()) } else { response };
     let counted = counted::count(rpc, response);

@@ -23,6 +23,7 @@ use tonic::{Request, Response, Status};
 use super::large::{Held, INLINE, LargeRead};
 use super::range_stream::Chunks;
 use super::slow::Slow;
+use super::stats::{Kept, Stats};
 use super::{Reply, Services};
 use crate::log;
 use crate::member::Member;
@@ -35,20 +36,10 @@ const COLLECT_POLL: Duration = Duration::from_millis(10);
 #[tonic::async_trait]
 impl Kv for Services {
     async fn range(&self, request: Request<RangeRequest>) -> Reply<RangeResponse> {
+        let stats = Stats::of(&request);
         let request = request.into_inner();
-        if !request.serializable && self.member.is_learner() {
-            return Err(Error::NotSupportedForLearner.into());
-        }
-        check_range(&request)?;
-        let began = Instant::now();
-        let reply = self.read_range(&request).await;
-        let histograms = &self.member.metrics.requests.range;
-        if let Some(slow) = self.note_read(histograms, began, reply.is_ok()) {
-            slow.log_range(
-                &request,
-                reply.as_ref().map(Response::get_ref).map_err(Status::message),
-            );
-        }
+        let reply = self.check_and_range(&request).await;
+        stats.end_range(self, &request, &reply, |response| response.count);
         reply
     }
 
@@ -66,7 +57,69 @@ impl Kv for Services {
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Reply<PutResponse> {
+        let stats = Stats::of(&request);
         let request = request.into_inner();
+        let kept = Kept::put(&request);
+        let reply = self.check_and_put(request).await;
+        stats.end(self, &kept, &reply, |_| (0, true));
+        reply
+    }
+
+    async fn delete_range(
+        &self,
+        request: Request<DeleteRangeRequest>,
+    ) -> Reply<DeleteRangeResponse> {
+        let stats = Stats::of(&request);
+        let request = request.into_inner();
+        let kept = Kept::delete_range(&request);
+        let reply = self.check_and_delete_range(request).await;
+        stats.end(self, &kept, &reply, |response| (response.deleted, true));
+        reply
+    }
+
+    async fn txn(&self, request: Request<TxnRequest>) -> Reply<TxnResponse> {
+        let stats = Stats::of(&request);
+        let request = request.into_inner();
+        let kept = Kept::txn(&request);
+        let reply = self.check_and_txn(request).await;
+        stats.end(self, &kept, &reply, |response| (0, response.succeeded));
+        reply
+    }
+
+    async fn compact(&self, request: Request<CompactionRequest>) -> Reply<CompactionResponse> {
+        let request = request.into_inner();
+        let physical = request.physical;
+        let internal = InternalRaftRequest { compaction: Some(request), ..Default::default() };
+        match self.apply(internal).await? {
+            (Applied::Compaction(response), _) => {
+                let is_done = || !self.member.view().has_garbage() && self.member.hashes.is_idle();
+                while physical && !is_done() {
+                    tokio::time::sleep(COLLECT_POLL).await;
+                }
+                self.respond(response, |r| &mut r.header)
+            }
+            (other, _) => Err(unexpected(&other)),
+        }
+    }
+}
+
+impl Services {
+    async fn check_and_range(&self, request: &RangeRequest) -> Reply<RangeResponse> {
+        if !request.serializable && self.member.is_learner() {
+            return Err(Error::NotSupportedForLearner.into());
+        }
+        check_range(request)?;
+        let began = Instant::now();
+        let reply = self.read_range(request).await;
+        let histograms = &self.member.metrics.requests.range;
+        if let Some(slow) = self.note_read(histograms, began, reply.is_ok()) {
+            let answer = reply.as_ref().map(Response::get_ref).map_err(Status::message);
+            slow.log_range(request, answer);
+        }
+        reply
+    }
+
+    async fn check_and_put(&self, request: PutRequest) -> Reply<PutResponse> {
         check_put(&request)?;
         let _charge = self.charge(put_cost(&request)).await?;
         let internal = InternalRaftRequest { put: Some(request), ..Default::default() };
@@ -79,11 +132,10 @@ impl Kv for Services {
         }
     }
 
-    async fn delete_range(
+    async fn check_and_delete_range(
         &self,
-        request: Request<DeleteRangeRequest>,
+        request: DeleteRangeRequest,
     ) -> Reply<DeleteRangeResponse> {
-        let request = request.into_inner();
         check_delete(&request)?;
         let internal = InternalRaftRequest { delete_range: Some(request), ..Default::default() };
         match self.apply(internal).await? {
@@ -95,8 +147,7 @@ impl Kv for Services {
         }
     }
 
-    async fn txn(&self, request: Request<TxnRequest>) -> Reply<TxnResponse> {
-        let request = request.into_inner();
+    async fn check_and_txn(&self, request: TxnRequest) -> Reply<TxnResponse> {
         check_txn(&request, self.member.limits.txn_ops)?;
         if is_txn_readonly(&request) {
             let began = Instant::now();
@@ -122,24 +173,6 @@ impl Kv for Services {
         }
     }
 
-    async fn compact(&self, request: Request<CompactionRequest>) -> Reply<CompactionResponse> {
-        let request = request.into_inner();
-        let physical = request.physical;
-        let internal = InternalRaftRequest { compaction: Some(request), ..Default::default() };
-        match self.apply(internal).await? {
-            (Applied::Compaction(response), _) => {
-                let is_done = || !self.member.view().has_garbage() && self.member.hashes.is_idle();
-                while physical && !is_done() {
-                    tokio::time::sleep(COLLECT_POLL).await;
-                }
-                self.respond(response, |r| &mut r.header)
-            }
-            (other, _) => Err(unexpected(&other)),
-        }
-    }
-}
-
-impl Services {
     /// Answers a range that was checked.
     async fn read_range(&self, request: &RangeRequest) -> Reply<RangeResponse> {
         if !request.serializable {

@@ -16,7 +16,7 @@ use crate::record;
 /// Bytes of a key that a line shows; a key may be as long as a request.
 const KEY_BYTES_SHOWN: usize = 256;
 /// Operations of a transaction that a line shows.
-const OPERATIONS_SHOWN: usize = 16;
+pub(super) const OPERATIONS_SHOWN: usize = 16;
 
 /// What is said about every slow read.
 #[derive(Clone, Copy, Debug)]
@@ -91,7 +91,7 @@ fn operations<'a>(
 }
 
 /// Appends a request as protocol buffers write it as text: what is set, in the order of the fields.
-fn range_text(text: &mut String, request: &RangeRequest) {
+pub(super) fn range_text(text: &mut String, request: &RangeRequest) {
     bytes_text(text, "key", &request.key);
     bytes_text(text, "range_end", &request.range_end);
     let mut put = |name: &str, value: &dyn std::fmt::Display| {
@@ -121,7 +121,8 @@ fn range_text(text: &mut String, request: &RangeRequest) {
     revisions.iter().filter(|it| it.1 != 0).for_each(|it| put(it.0, &it.1));
 }
 
-fn bytes_text(text: &mut String, name: &str, bytes: &[u8]) {
+/// Appends bytes as protocol buffers write them as text, as far as they fit a line.
+pub(super) fn bytes_text(text: &mut String, name: &str, bytes: &[u8]) {
     if bytes.is_empty() {
         return;
     }

@@ -60,6 +60,7 @@ const COMPACTOR: &str = "compactor";
 const EMBED: &str = "embed";
 const HEALTH: &str = "etcdserver/api/etcdhttp";
 const MAIN: &str = "etcdmain";
+const MVCC: &str = "mvcc";
 const MEMBERS: &str = "etcdserver/membership";
 const PEERS: &str = "rafthttp";
 const RPC: &str = "etcdserver/api/v3rpc";
@@ -414,6 +415,17 @@ pub(super) const TABLE: &[Old] = &[
              execute",
         ),
     ]),
+    old("finished scheduled compaction", &[line(
+        MVCC,
+        "finished scheduled compaction at {compact-revision} (took {took})",
+    )]),
+    old("request stats", &[line(
+        RPC,
+        "start time = {start time}, time spent = {time spent}, remote = {remote}, response type = \
+         {response type}, request count = {request count}, request size = {request size}, response \
+         count = {response count}, response size = {response size}, request content = {request \
+         content}",
+    )]),
     old("saved snapshot", &[line(SERVER, "saved snapshot at index {snapshot-index}")]),
     old("starting auto revision compaction", &[line(
         COMPACTOR,

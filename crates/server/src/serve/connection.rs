@@ -23,6 +23,7 @@ use super::opened::{Opened, Protocol};
 use super::parked::{self, Parked, Parking};
 use super::{Answer, Front, KeepAlive};
 use crate::grpc::call;
+use crate::grpc::stats::Remote;
 use crate::grpc::unfinished::OnConnection;
 use crate::http as endpoints;
 use crate::log;
@@ -77,9 +78,10 @@ async fn serve_http2(opened: Opened, front: Arc<Front>, mut stopped: Stopped) {
     }
     let rule =
         PingRule { time_min: front.ping_time_min, metrics: Arc::clone(&front.member.metrics) };
+    let remote = opened.remote().map(Remote);
     let stream = TokioIo::new(LenientAuthority::new(Guarded::new(opened, rule)));
     let on_connection = front.unfinished.connection();
-    let service = ConnectionFront { front, on_connection };
+    let service = ConnectionFront { front, on_connection, remote };
     let connection = builder.serve_connection(stream, service);
     let mut connection = std::pin::pin!(connection);
     let end = tokio::select! {
@@ -132,7 +134,8 @@ async fn serve_library(
 ) -> Option<(Parked, TcpStream, Bytes)> {
     let has_unsent = opened.unsent_flag();
     let parking = Arc::new(Parking::default());
-    let front = ConnectionFront { on_connection: front.unfinished.connection(), front };
+    let on_connection = front.unfinished.connection();
+    let front = ConnectionFront { front, on_connection, remote: None };
     let service = ParkingFront { front, parking: Arc::clone(&parking) };
     let mut builder = http1::Builder::new();
     builder
@@ -182,6 +185,7 @@ async fn finish(mut connection: Library) {
 struct ConnectionFront {
     front: Arc<Front>,
     on_connection: Arc<OnConnection>,
+    remote: Option<Remote>,
 }
 
 impl Service<Request<Incoming>> for ConnectionFront {
@@ -191,6 +195,9 @@ impl Service<Request<Incoming>> for ConnectionFront {
 
     fn call(&self, mut request: Request<Incoming>) -> Answer {
         request.extensions_mut().insert(Arc::clone(&self.on_connection));
+        if let Some(remote) = self.remote {
+            request.extensions_mut().insert(remote);
+        }
         self.front.call(request)
     }
 }

@@ -4,6 +4,7 @@
 //! the first bytes are there.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,6 +54,11 @@ impl Opened {
                 count => length += count,
             }
         }
+    }
+
+    /// Returns the address of the client.
+    pub(super) fn remote(&self) -> Option<SocketAddr> {
+        self.stream.peer_addr().ok()
     }
 
     /// Says whether something was written that may not have left yet.

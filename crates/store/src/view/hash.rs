@@ -43,6 +43,11 @@ impl CompactionHash {
         Self { view, revision }
     }
 
+    /// Returns the main revision that was compacted.
+    pub fn revision(&self) -> i64 {
+        self.revision
+    }
+
     /// Computes the hash, which covers the changes up to the compacted revision as they were
     /// before it. It reads all of them.
     pub fn compute(&self) -> Result<HashKv, Error> {

@@ -26,7 +26,13 @@ const EFFECTS: &[(&str, &str, &str)] = &[
     ("feature-gates", "crates/server/src/config/support/tests.rs", "every_gate_is_accounted_for"),
     ("grpc-keepalive-interval", "tests/tests/settings.rs", "silent_connections_are_pinged"),
     ("grpc-keepalive-timeout", "tests/tests/settings.rs", "silent_connections_are_pinged"),
+    (
+        "grpc-keepalive-min-time",
+        "tests/tests/connections.rs",
+        "clients_that_ping_too_often_are_told_what_etcd_tells_them",
+    ),
     ("heartbeat-interval", "tests/tests/settings.rs", "heartbeats_come_at_their_interval"),
+    ("host-whitelist", "tests/tests/http.rs", "only_hosts_and_origins_that_are_named_are_answered"),
     ("initial-advertise-peer-urls", "tests/tests/single.rs", "member_ids_are_etcds"),
     (
         "initial-cluster",
@@ -84,6 +90,11 @@ const EFFECTS: &[(&str, &str, &str)] = &[
         "warning-apply-duration",
         "tests/tests/settings.rs",
         "reads_that_take_longer_than_told_are_logged",
+    ),
+    (
+        "warning-unary-request-duration",
+        "tests/tests/log.rs",
+        "the_lines_that_tools_wait_for_are_there",
     ),
     (
         "watch-progress-notify-interval",
