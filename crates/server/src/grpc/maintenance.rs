@@ -12,6 +12,7 @@ use quoin_api::etcdserverpb::{
     StatusRequest, StatusResponse,
 };
 use quoin_store::{HashKv, Reply as Applied, View};
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
 use super::kv::unexpected;
@@ -23,8 +24,14 @@ use crate::version;
 
 /// How often a transfer of leadership looks whether it has happened.
 const TRANSFER_POLL: Duration = Duration::from_millis(10);
+/// Hashes that are computed at once for clients, in this process: each reads everything that is stored.
+const HASHES_AT_ONCE: usize = 2;
+/// How long a client may wait for others' hashes.
+const HASH_WAIT_MAX: Duration = Duration::from_secs(30);
 /// The least that a store takes. etcdctl divides by the size, so it is never zero.
 const PAGE_BYTES: usize = 4096;
+
+static HASHING: Semaphore = Semaphore::const_new(HASHES_AT_ONCE);
 
 #[tonic::async_trait]
 impl Maintenance for Services {
@@ -66,13 +73,12 @@ impl Maintenance for Services {
     }
 
     async fn hash_kv(&self, request: Request<HashKvRequest>) -> Reply<HashKvResponse> {
-        let view = self.member.view();
         let revision = request.into_inner().revision;
-        let hash = match self.member.hashes.find(revision) {
-            Some(hash) => hash,
+        let (hash, view) = match self.member.hashes.find(revision) {
+            Some(hash) => (hash, self.member.view()),
             None => {
                 let metrics = &self.member.metrics.store;
-                hash(&view, revision, &metrics.hash_revision).await?
+                hash(&HASHING, || self.member.view(), revision, &metrics.hash_revision).await?
             }
         };
         Ok(Response::new(HashKvResponse {
@@ -114,16 +120,16 @@ impl Maintenance for Services {
     }
 
     async fn hash(&self, _: Request<HashRequest>) -> Reply<HashResponse> {
-        let view = self.member.view();
-        let hash = hash(&view, 0, &self.member.metrics.store.hash).await?.hash;
-        Ok(Response::new(HashResponse { header: Some(self.member.header(view.revision())), hash }))
+        let metrics = &self.member.metrics.store;
+        let (hash, view) = hash(&HASHING, || self.member.view(), 0, &metrics.hash).await?;
+        let (header, hash) = (Some(self.member.header(view.revision())), hash.hash);
+        Ok(Response::new(HashResponse { header, hash }))
     }
 
     type SnapshotStream = snapshot::Messages;
 
     async fn snapshot(&self, _: Request<SnapshotRequest>) -> Reply<Self::SnapshotStream> {
-        let view = View::clone(&self.member.view());
-        Ok(Response::new(snapshot::send(view, Arc::clone(&self.member.metrics)).await?))
+        Ok(Response::new(snapshot::send(&self.member).await?))
     }
 
     async fn downgrade(&self, _: Request<DowngradeRequest>) -> Reply<DowngradeResponse> {
@@ -131,13 +137,26 @@ impl Maintenance for Services {
     }
 }
 
-/// Hashes the changes up to a revision, off the thread that serves connections: it reads them all.
-async fn hash(view: &Arc<View>, revision: i64, histogram: &Histogram) -> Result<HashKv, Status> {
-    let (view, began) = (Arc::clone(view), Instant::now());
-    let hash = tokio::task::spawn_blocking(move || view.hash_kv(revision));
+/// Hashes the changes up to a revision when it is its turn, off the thread that serves connections: it
+/// reads them all. Returns also the view that was hashed, which whoever waits does not hold.
+async fn hash(
+    turns: &'static Semaphore,
+    view: impl FnOnce() -> Arc<View>,
+    revision: i64,
+    histogram: &Histogram,
+) -> Result<(HashKv, Arc<View>), Status> {
+    let turn = tokio::time::timeout(HASH_WAIT_MAX, turns.acquire()).await;
+    let turn = turn.map_err(|_| Error::TooManyRequests)?.map_err(|_| Error::Stopped)?;
+    let (view, began) = (view(), Instant::now());
+    let hashed = Arc::clone(&view);
+    let hash = tokio::task::spawn_blocking(move || {
+        // It goes on if the client does not wait for it.
+        let _turn = turn;
+        hashed.hash_kv(revision)
+    });
     let hash = hash.await.map_err(|error| Status::internal(error.to_string()))??;
     histogram.observe(began.elapsed());
-    Ok(hash)
+    Ok((hash, view))
 }
 
 /// Returns what the status of a member calls its size.
@@ -148,4 +167,30 @@ pub(crate) fn store_bytes(view: &View) -> usize {
 /// Returns an alarm as etcd's status prints it, with its trailing space.
 fn alarm_text(alarm: &AlarmMember) -> String {
     format!("memberID:{} alarm:{} ", alarm.member_id, alarm.alarm().as_str_name())
+}
+
+#[cfg(test)]
+mod tests {
+    use quoin_store::Store;
+
+    use super::*;
+
+    /// Each of any number of clients had everything that is stored read for it at the same time.
+    #[test]
+    fn hashes_are_computed_in_turn() {
+        static TURNS: Semaphore = Semaphore::const_new(1);
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let (histogram, view) = (Histogram::plain(1, 2), Arc::new(Store::new().view()));
+            let other = TURNS.acquire().await.unwrap();
+            let unseen = || unreachable!("whoever waits holds no view");
+            let refused = hash(&TURNS, unseen, 0, &histogram).await.unwrap_err();
+            assert_eq!(refused.message(), Error::TooManyRequests.message());
+            drop(other);
+            let (found, hashed) = hash(&TURNS, || Arc::clone(&view), 0, &histogram).await.unwrap();
+            assert_eq!((found, hashed.revision()), (view.hash_kv(0).unwrap(), 1));
+            assert_eq!(TURNS.available_permits(), 1);
+        });
+    }
 }
