@@ -1,20 +1,27 @@
-//! When a checkpoint is due.
+//! When a checkpoint is due, and when writes must wait for one.
 //!
 //! There are three reasons: the log has grown, so that a start would take long; records that are
 //! in no file fill the memory; or files are mostly dead, and a checkpoint rewrites them. The first
 //! two cost an index of the whole store each time, so what they save must have grown in
 //! proportion to it. The third one also strikes in a store that is idle.
+//!
+//! Records that are in no file are in memory. Where clients write faster than checkpoints can, proposals
+//! wait from [`BACKLOG_MULTIPLE`] times the bytes on that make a checkpoint due. They wait only while a
+//! checkpoint or the work after it is under way, which ends by itself, so nothing waits for ever.
 
 use quoin_raft::Index;
 use quoin_store::Store;
 
-use crate::Options;
+use crate::{Node, Options};
 
 #[cfg(test)]
 mod tests;
 
 /// Bytes of records in no file that are no reason for a checkpoint, however small the budget is.
 const UNPLACED_MIN: usize = 8 << 20;
+/// How often the bytes that make a checkpoint due may be in no file before proposals wait: 128 MiB with
+/// the memory budget of 32 MiB, or four times the index of a large store.
+const BACKLOG_MULTIPLE: usize = 8;
 /// Bytes that rewriting must give back at least, also as a part of all bytes of files.
 const DEAD_MIN: u64 = 1 << 20;
 const DEAD_PART: u64 = 16;
@@ -38,8 +45,9 @@ pub(crate) struct Checkpoints {
     /// Bytes of entries since.
     log_bytes: u64,
     under_way: bool,
-    /// When one may begin for the sake of memory or files.
-    not_before: u64,
+    /// When one may begin for the sake of memory, and of files.
+    memory_not_before: u64,
+    files_not_before: u64,
     now: u64,
     /// Whether rewriting files is worth it.
     rewrites: bool,
@@ -56,7 +64,8 @@ impl Checkpoints {
             last_bytes: 0,
             log_bytes: 0,
             under_way: false,
-            not_before: 0,
+            memory_not_before: 0,
+            files_not_before: 0,
             now: 0,
             rewrites: false,
         }
@@ -82,8 +91,11 @@ impl Checkpoints {
     /// Takes note that a checkpoint was written with an index of so many bytes, or was not.
     pub(crate) fn ended(&mut self, now: u64, index_bytes: Option<u64>) {
         self.under_way = false;
-        let pause = if index_bytes.is_some() { REWRITE_TICKS } else { RETRY_TICKS };
-        self.not_before = now.saturating_add(pause);
+        // Memory does not wait between checkpoints that succeed: it is filled meanwhile.
+        let (memory_pause, files_pause) =
+            if index_bytes.is_some() { (0, REWRITE_TICKS) } else { (RETRY_TICKS, RETRY_TICKS) };
+        self.memory_not_before = now.saturating_add(memory_pause);
+        self.files_not_before = now.saturating_add(files_pause);
         self.last_bytes = index_bytes.unwrap_or(self.last_bytes);
         self.rewrites = false;
     }
@@ -101,9 +113,10 @@ impl Checkpoints {
         let applied = Index(store.applied().0);
         let entries = applied.0.saturating_sub(self.last_index.0);
         let long_log = entries >= self.snapshot_count && self.log_bytes >= self.last_bytes / 2;
-        let in_proportion = usize::try_from(self.last_bytes / 2).unwrap_or(usize::MAX);
-        let full = store.unplaced_bytes() > self.unplaced_max.max(in_proportion);
-        let due = long_log || (self.now >= self.not_before && (self.rewrites || full));
+        let is_full = store.unplaced_bytes() > self.due_bytes();
+        let due = long_log
+            || (self.now >= self.memory_not_before && is_full)
+            || (self.now >= self.files_not_before && self.rewrites);
         if !due || self.under_way || store.is_placing() {
             return false;
         }
@@ -111,5 +124,54 @@ impl Checkpoints {
         self.last_index = applied;
         self.log_bytes = 0;
         true
+    }
+
+    /// Bytes of records in no file that make a checkpoint due.
+    fn due_bytes(&self) -> usize {
+        let in_proportion = usize::try_from(self.last_bytes / 2).unwrap_or(usize::MAX);
+        self.unplaced_max.max(in_proportion)
+    }
+
+    /// What waits to be put into files.
+    pub(crate) fn backlog(&self, store: &Store) -> Backlog {
+        let (bytes, due_bytes) = (store.unplaced_bytes(), self.due_bytes());
+        let max_bytes = due_bytes.saturating_mul(BACKLOG_MULTIPLE);
+        let is_being_worked_off = self.under_way || store.is_placing();
+        Backlog { bytes, due_bytes, max_bytes, is_being_worked_off }
+    }
+}
+
+/// The records that wait to be put into files, and are in memory until then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Bytes of the records.
+    pub bytes: usize,
+    /// Bytes that make a checkpoint due.
+    pub due_bytes: usize,
+    /// Bytes beyond which proposals wait.
+    pub max_bytes: usize,
+    /// Whether a checkpoint or the work after it is under way.
+    pub is_being_worked_off: bool,
+}
+
+impl Backlog {
+    /// Whether proposals wait.
+    pub(crate) fn holds_back(self) -> bool {
+        self.is_being_worked_off && self.bytes > self.max_bytes
+    }
+
+    /// How often the bytes that make a checkpoint due are there: by so much the background must go
+    /// faster.
+    #[must_use]
+    pub fn factor(self) -> usize {
+        self.bytes / self.due_bytes.max(1)
+    }
+}
+
+impl<W> Node<W> {
+    /// Returns what waits to be put into files.
+    #[must_use]
+    pub fn backlog(&self) -> Backlog {
+        self.checkpoints.backlog(&self.store)
     }
 }

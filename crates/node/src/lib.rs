@@ -32,6 +32,7 @@ pub use quoin_raft as raft;
 /// The log crate, for those who give it a thread.
 pub use quoin_wal as wal;
 
+pub use checkpoints::Backlog;
 pub use leases::LeaseCall;
 pub use lessor::LeaseTime;
 pub use log_work::LogWork;

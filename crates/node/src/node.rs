@@ -50,6 +50,8 @@ const GARBAGE_PER_SLICE: usize = 256;
 const PLACED_PER_SLICE: usize = 1;
 /// Slices per tick in turns that apply nothing, so that the work also gets done in an idle store.
 const SLICES_PER_TICK: usize = 128;
+/// The same of a member that is alone: one that joins it later gets its state.
+const RETAINED_ALONE_BYTES_MAX: usize = 16 << 20;
 /// Applied entries are dropped from memory this many at a time.
 const COMPACT_STEP: usize = 100;
 
@@ -192,6 +194,8 @@ pub struct Counts {
     pub failed_reads: u64,
     /// Leases that ended because nobody renewed them, on the leader that ended them.
     pub leases_expired: u64,
+    /// Turns in which proposals waited for a checkpoint.
+    pub held_turns: u64,
 }
 
 /// What this node knows of its cluster.
@@ -231,7 +235,7 @@ pub struct Node<W> {
     installing: Option<u64>,
     retained: VecDeque<usize>,
     retained_bytes: usize,
-    checkpoints: Checkpoints,
+    pub(crate) checkpoints: Checkpoints,
     log_snapshot: Option<SnapshotMeta>,
     pub(crate) counts: Counts,
     /// True while garbage is collected or the work of a checkpoint is taken over.
@@ -438,7 +442,9 @@ impl<W> Node<W> {
     /// that was published last would keep alive what is no longer needed.
     fn tidy(&mut self) {
         let collecting = self.store.collect(GARBAGE_PER_SLICE);
-        let tidying = self.store.place(PLACED_PER_SLICE) || collecting;
+        // What is placed can leave memory: the more waits for that, the more is done.
+        let chunks = PLACED_PER_SLICE.saturating_mul(1 + self.backlog().factor());
+        let tidying = self.store.place(chunks) || collecting;
         self.stale_view |= self.tidying && !tidying;
         self.tidying = tidying;
     }
@@ -540,7 +546,9 @@ impl<W> Node<W> {
     fn hand_over(&mut self) {
         let leader = self.raft.leader();
         let can_propose = leader == self.options.id || self.leader_reachable;
-        if !self.proposals.is_empty() && !leader.is_none() && can_propose {
+        let is_held = !self.proposals.is_empty() && self.backlog().holds_back();
+        self.counts.held_turns += u64::from(is_held);
+        if !self.proposals.is_empty() && !leader.is_none() && can_propose && !is_held {
             // Refused as a whole while leadership moves or too much is uncommitted: the batch
             // stays and is offered again next turn, until its waiters expire.
             let batch: Vec<Bytes> = self.proposals.values().cloned().collect();
@@ -750,13 +758,16 @@ impl<W> Node<W> {
     /// snapshot is on its way, what follows it is kept, so that its receiver needs no second one.
     fn forget_applied(&mut self, applied: Index) {
         let keep = usize::try_from(self.options.catchup_entries).unwrap_or(usize::MAX);
-        let full = self.retained_bytes > RETAINED_BYTES_MAX;
+        let conf = self.raft.conf();
+        let is_alone = conf.voters.len() == 1 && conf.learners.is_empty();
+        let bytes_max = if is_alone { RETAINED_ALONE_BYTES_MAX } else { RETAINED_BYTES_MAX };
+        let full = self.retained_bytes > bytes_max;
         if !full
             && (self.retained.len() <= keep.saturating_add(COMPACT_STEP) || self.sends_snapshot())
         {
             return;
         }
-        while self.retained.len() > keep || self.retained_bytes > RETAINED_BYTES_MAX {
+        while self.retained.len() > keep || self.retained_bytes > bytes_max {
             let Some(bytes) = self.retained.pop_front() else { break };
             self.retained_bytes -= bytes;
         }

@@ -53,7 +53,8 @@ pub(crate) const INPUTS_MAX: usize = 32 * 1024;
 const INPUTS_PER_TURN: usize = 4096;
 /// Ticks made up for after a pause. More would start elections that no silence justifies.
 const TICKS_PER_WAKE: u32 = 1;
-/// Bytes per microsecond that a background job writes: 96 MB/s, which is more than a log takes in.
+/// Bytes per microsecond that a background job writes: 96 MB/s. Where more waits than makes it due, it is
+/// as many times faster.
 const BACKGROUND_BYTES_PER_US: u64 = 96;
 /// The priority of a background job, which on Linux is that of its thread.
 const BACKGROUND_NICE: i32 = 10;
@@ -197,6 +198,7 @@ pub(crate) fn start(
         led_at: None,
         compacted_at: None,
         is_replaying: true,
+        backlog_factor: Arc::default(),
     };
     driver.turns();
     driver.is_replaying = false;
@@ -231,6 +233,8 @@ struct Driver {
     compacted_at: Option<Instant>,
     /// What the log held when this process began was counted by another one.
     is_replaying: bool,
+    /// By how much the background must go faster; see [`Pace`].
+    backlog_factor: Arc<AtomicU64>,
 }
 
 impl Driver {
@@ -341,6 +345,7 @@ impl Driver {
     fn measure(&mut self, now: Instant) {
         let metrics = &self.parts.member.metrics;
         metrics.segments(self.node.store().segments());
+        metrics.backlog(self.node.backlog());
         if !self.parts.member.is_leader() {
             self.led_at = None;
             return;
@@ -365,6 +370,8 @@ impl Driver {
             let began = Instant::now();
             let mut turn = self.node.turn();
             let (idle, counts) = (turn.idle, std::mem::take(&mut turn.counts));
+            let factor = self.node.backlog().factor() as u64;
+            self.backlog_factor.store(factor, Ordering::Relaxed);
             if !self.is_replaying {
                 self.count(counts, began.elapsed());
                 let compacts = |event: &Event| matches!(event, Event::Compacted(_));
@@ -476,9 +483,10 @@ impl Driver {
     fn write_checkpoint(&self, meta: SnapshotMeta, checkpoint: Checkpoint) {
         let (fs, dir) = (Arc::clone(&self.parts.fs), self.parts.checkpoint_dir.clone());
         let (inputs, metrics) = (self.parts.inputs.clone(), Arc::clone(&self.parts.member.metrics));
+        let factor = Arc::clone(&self.backlog_factor);
         let spawned = thread::Builder::new().name("checkpoint".to_owned()).spawn(move || {
             yield_to_requests();
-            let mut pace = Pace::begin(metrics);
+            let mut pace = Pace::begin(metrics, factor);
             let options = WriteOptions::default();
             let paced = &mut |bytes| pace.wrote(bytes);
             let written = match checkpoint.write_paced(fs.as_ref(), &dir, &options, paced) {
@@ -507,12 +515,14 @@ struct Pace {
     /// When the job went on after the last pause.
     resumed: Instant,
     metrics: Arc<Metrics>,
+    /// How often what makes the job due is waiting.
+    backlog_factor: Arc<AtomicU64>,
 }
 
 impl Pace {
-    fn begin(metrics: Arc<Metrics>) -> Self {
+    fn begin(metrics: Arc<Metrics>, backlog_factor: Arc<AtomicU64>) -> Self {
         let now = Instant::now();
-        Self { next: now, resumed: now, metrics }
+        Self { next: now, resumed: now, metrics, backlog_factor }
     }
 
     /// Waits after some bytes. Time that the job spent otherwise is not made up for.
@@ -520,7 +530,9 @@ impl Pace {
         let now = Instant::now();
         self.metrics.disk.commit.observe(now - self.resumed);
         self.metrics.disk.background_bytes.add(bytes as u64);
-        let time = Duration::from_micros(bytes as u64 / BACKGROUND_BYTES_PER_US);
+        let factor = self.backlog_factor.load(Ordering::Relaxed).max(1);
+        let bytes_per_us = BACKGROUND_BYTES_PER_US.saturating_mul(factor);
+        let time = Duration::from_micros(bytes as u64 / bytes_per_us);
         thread::sleep(self.next.saturating_duration_since(now));
         self.next = self.next.max(now) + time;
         self.resumed = Instant::now();

@@ -33,7 +33,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use quoin_node::Counts;
+use quoin_node::{Backlog, Counts};
 use quoin_store::{RequestKind, SegmentUse};
 
 pub(crate) use appends::{AppendState, Appends};
@@ -117,6 +117,9 @@ pub(crate) struct StoreMetrics {
     segment_files: AtomicU64,
     segment_bytes: AtomicU64,
     segment_live_bytes: AtomicU64,
+    unwritten_bytes: AtomicU64,
+    unwritten_max_bytes: AtomicU64,
+    held_turns: Counter,
 }
 
 /// What the log and the background jobs do to the disk.
@@ -225,6 +228,9 @@ impl Metrics {
                 segment_files: AtomicU64::new(0),
                 segment_bytes: AtomicU64::new(0),
                 segment_live_bytes: AtomicU64::new(0),
+                unwritten_bytes: AtomicU64::new(0),
+                unwritten_max_bytes: AtomicU64::new(0),
+                held_turns: Counter::default(),
             },
             disk: DiskMetrics {
                 log_sync: disk(),
@@ -247,8 +253,10 @@ impl Metrics {
 
     /// Takes over what a turn of the node counted, which took this long.
     pub(crate) fn turned(&self, counts: Counts, took: Duration) {
-        let Counts { applied, store: tally, slow_reads, failed_reads, leases_expired } = counts;
+        let Counts { applied, store: tally, slow_reads, failed_reads, leases_expired, held_turns } =
+            counts;
         let store = &self.store;
+        store.held_turns.add(held_turns);
         self.consensus.slow_reads.add(slow_reads);
         self.consensus.failed_reads.add(failed_reads);
         store.leases_expired.add(leases_expired);
@@ -281,6 +289,12 @@ impl Metrics {
         self.store.segment_files.store(used.files as u64, Ordering::Relaxed);
         self.store.segment_bytes.store(used.bytes, Ordering::Relaxed);
         self.store.segment_live_bytes.store(used.live_bytes, Ordering::Relaxed);
+    }
+
+    /// Notes what waits to be put into files.
+    pub(crate) fn backlog(&self, backlog: Backlog) {
+        self.store.unwritten_bytes.store(backlog.bytes as u64, Ordering::Relaxed);
+        self.store.unwritten_max_bytes.store(backlog.max_bytes as u64, Ordering::Relaxed);
     }
 
     /// Shows the watch streams of a network thread for as long as it has them.

@@ -164,6 +164,16 @@ impl Exporter {
                 "The memory budget of such records.",
             ),
             (
+                "quoin_unwritten_values_bytes",
+                metrics.unwritten_bytes.load(Ordering::Relaxed),
+                "Bytes of stored records that are in no segment file yet, and so in memory.",
+            ),
+            (
+                "quoin_unwritten_values_max_bytes",
+                metrics.unwritten_max_bytes.load(Ordering::Relaxed),
+                "Bytes of such records beyond which writes wait for a checkpoint.",
+            ),
+            (
                 "quoin_segment_files",
                 metrics.segment_files.load(Ordering::Relaxed),
                 "Segment files that the newest checkpoint names.",
@@ -177,6 +187,8 @@ impl Exporter {
         ] {
             page.gauge(name, value as f64, help);
         }
+        let help = "Turns of consensus in which writes waited for a checkpoint.";
+        page.counter("quoin_held_turns_total", metrics.held_turns.load(), help);
         let help = "Bytes that checkpoints and rewrites of segments have written.";
         page.counter("quoin_background_written_bytes_total", disk.background_bytes.load(), help);
     }
