@@ -20,7 +20,7 @@ use quoin_store::{
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
-use super::large::{Held, INLINE, LargeRead};
+use super::large::{Held, INLINE, LargeRead, Unanswered};
 use super::range_stream::Chunks;
 use super::slow::Slow;
 use super::stats::{Kept, Stats};
@@ -154,9 +154,8 @@ impl Services {
             let read = self.read_txn(&request).await;
             let histograms = &self.member.metrics.requests.readonly_txn;
             if let Some(slow) = self.note_read(histograms, began, read.is_ok()) {
-                let error = read.as_ref().err().map(ToString::to_string);
                 let response = read.as_ref().map(|(response, _)| response);
-                slow.log_txn(&request, response.map_err(|_| error.as_deref().unwrap_or("")));
+                slow.log_txn(&request, response.map_err(Status::message));
             }
             let (response, held) = read?;
             let response = self.respond(response, |r| &mut r.header)?;
@@ -195,7 +194,7 @@ impl Services {
     }
 
     /// Answers a transaction that only reads. All its reads share one bound, and one part of the room.
-    async fn read_txn(&self, request: &TxnRequest) -> Result<(TxnResponse, Option<Held>), Error> {
+    async fn read_txn(&self, request: &TxnRequest) -> Result<(TxnResponse, Option<Held>), Status> {
         if !is_txn_serializable(request) {
             self.member.linearize().await?;
         }
@@ -234,7 +233,7 @@ impl Services {
     pub(super) async fn apply(
         &self,
         request: InternalRaftRequest,
-    ) -> Result<(Applied, Option<Held>), Error> {
+    ) -> Result<(Applied, Option<Held>), Status> {
         let reply = self.member.propose(request).await?.result?;
         let mut bound = INLINE;
         if let Some(reply) = reply.make_within(&mut bound)? {
@@ -243,8 +242,8 @@ impl Services {
         match self.room.read(LargeReply(reply)).await {
             Ok((reply, held)) => Ok((reply, Some(held))),
             // That would say that nothing was done. But the entry took effect.
-            Err(Error::TooManyRequests) => Err(Error::Timeout),
-            Err(error) => Err(error),
+            Err(Unanswered::Failed(Error::TooManyRequests)) => Err(Error::Timeout.into()),
+            Err(unanswered) => Err(unanswered.into()),
         }
     }
 
@@ -264,7 +263,7 @@ impl Services {
             // The write is refused whether or not the others hear of it: the next one tries again.
             if let Err(error) = self.apply(request).await {
                 log::warn!("failed to raise the alarm", "alarm" => "NOSPACE",
-                    "error" => error.to_string());
+                    "error" => error.message().to_owned());
             }
         }
         Err(Error::NoSpace)

@@ -4,7 +4,7 @@
 //! thread that serves connections, within [`INLINE`], which all parts of a request share. One that
 //! looks at more or takes more is large: it is measured on another thread, and then waits until there is
 //! room beside the others for all the bytes that it will take; one that is larger than all the room
-//! goes alone. The room is given back when the client has taken the answer, or has gone away. An
+//! goes alone, and one above [`ANSWER_BYTES_MAX`] is refused before anything of it is read. The room is given back when the client has taken the answer, or has gone away. An
 //! answer leaves in small pieces, so that what the client does not take stays here and is counted.
 //!
 //! A client that has stopped taking its answer may keep the room as long as nobody else needs it.
@@ -37,6 +37,9 @@ mod tests;
 pub(crate) const INLINE: Bound = Bound { keys: 16 << 10, bytes: 1 << 20 };
 /// Bytes of large answers under way. What is being made takes as much again while it is encoded.
 const ROOM_BYTES: usize = 256 << 20;
+/// Bytes of one answer, with what it takes while it is made. Encoded it is there twice, and a process
+/// with the least memory that we promise to do with has no more.
+const ANSWER_BYTES_MAX: usize = 2 * ROOM_BYTES;
 /// Large reads that are looked at or made at once, in this process. Others wait: they look at any
 /// number of keys, and a few keep a disk and the processors busy.
 const READING_MAX: usize = 4;
@@ -73,6 +76,33 @@ pub(crate) trait LargeRead: Send + Sync + 'static {
     fn make(&self) -> Result<(Self::Answer, usize), Error>;
 }
 
+/// Why a large read has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unanswered {
+    /// It failed, or there was no room.
+    Failed(Error),
+    /// No answer is that long.
+    TooLong { bytes: usize },
+}
+
+impl From<Error> for Unanswered {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<Unanswered> for Status {
+    /// For what is too long, in the words that etcd's gRPC library has for it.
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::Failed(error) => error.into(),
+            Unanswered::TooLong { bytes } => Self::resource_exhausted(format!(
+                "grpc: trying to send message larger than max ({bytes} vs. {ANSWER_BYTES_MAX})"
+            )),
+        }
+    }
+}
+
 /// A part of the room, given back when it is dropped. It travels with the response.
 #[derive(Clone, Debug)]
 pub(crate) struct Held {
@@ -95,10 +125,16 @@ impl Room {
     }
 
     /// Makes a large answer when there is room for it, off this thread.
-    pub(crate) async fn read<R: LargeRead>(&self, read: R) -> Result<(R::Answer, Held), Error> {
+    pub(crate) async fn read<R: LargeRead>(
+        &self,
+        read: R,
+    ) -> Result<(R::Answer, Held), Unanswered> {
         let read = Arc::new(read);
         let measured = Arc::clone(&read);
         let bytes = self.off_thread(move || measured.bytes()).await??;
+        if bytes > ANSWER_BYTES_MAX {
+            return Err(Unanswered::TooLong { bytes });
+        }
         let permit = self.enter(bytes).await?;
         // The room goes with the work, which goes on if the client does not wait for it.
         let made = self.off_thread(move || (read.make(), permit)).await?;

@@ -46,6 +46,55 @@ fn an_answer_smaller_than_expected_gives_back_the_rest() {
     });
 }
 
+/// A read of so many bytes, which must not be made if it is too long.
+struct Long(usize);
+
+impl LargeRead for Long {
+    type Answer = ();
+
+    fn bytes(&self) -> Result<usize, Error> {
+        Ok(self.0)
+    }
+
+    fn make(&self) -> Result<((), usize), Error> {
+        assert!(self.0 <= ANSWER_BYTES_MAX);
+        Ok(((), self.0))
+    }
+}
+
+/// 25 ranges of 60 MB in one transaction that only reads were one answer: 3.9 GB until it was encoded,
+/// and the end of a member with less memory.
+#[test]
+fn an_answer_that_no_member_can_make_is_refused_before_it_is_read() {
+    block_on(async {
+        let room = Room::new(10 << 20);
+        let (_, held) = room.read(Long(ANSWER_BYTES_MAX)).await.unwrap();
+        assert_eq!(room.units.available_permits(), 0, "it goes alone");
+        drop(held);
+        let bytes = 25 * (60 << 20);
+        let refused = room.read(Long(bytes)).await.unwrap_err();
+        assert_eq!(refused, Unanswered::TooLong { bytes });
+        let status = Status::from(refused);
+        let text = "grpc: trying to send message larger than max (1572864000 vs. 536870912)";
+        assert_eq!((status.code(), status.message()), (tonic::Code::ResourceExhausted, text));
+        assert_eq!(room.units.available_permits(), 10 << 10);
+    });
+}
+
+/// Large reads are looked at a few at a time, and whoever waits for a turn holds no room.
+#[test]
+fn large_reads_take_turns() {
+    block_on(async {
+        let room = Room::new(10 << 20);
+        let turns = Arc::clone(&room.reading).acquire_many_owned(READING_MAX as u32).await.unwrap();
+        let refused = room.read(Long(1 << 20)).await.unwrap_err();
+        assert_eq!(refused, Unanswered::Failed(Error::TooManyRequests));
+        assert_eq!(room.units.available_permits(), 10 << 10);
+        drop(turns);
+        assert!(room.read(Long(1 << 20)).await.is_ok());
+    });
+}
+
 /// The room was given back when the response had been handed to the connection, which kept all of
 /// it for a client that read nothing.
 #[test]
