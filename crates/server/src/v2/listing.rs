@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body_util::Full;
 use quoin_store::{V2Listing, V2View, View};
@@ -19,6 +20,8 @@ use crate::grpc::large::{self, Room};
 pub(super) const LISTINGS_AT_ONCE: usize = 4;
 /// Nodes up to which a directory is listed on the network thread.
 const SMALL_NODES_MAX: usize = 100;
+/// Bytes of paths and values up to which it is listed there.
+const SMALL_BYTES_MAX: usize = 256 << 10;
 
 /// What was read.
 #[derive(Debug)]
@@ -96,13 +99,15 @@ fn read_view(view: &View, path: &[u8], recursive: bool) -> Result<Reading, KeyEr
 
 /// Whether a path is a file, nothing, or a directory with little below it.
 fn is_small(view: &V2View, path: &[u8]) -> bool {
+    let mut bytes = 0_usize;
     for (position, row) in view.rows(Some(path)).enumerate() {
         let below = row.path.strip_prefix(path);
         let is_below = below.is_some_and(|rest| rest.is_empty() || rest[0] == b'/');
         if !is_below || (position == 0 && row.value.is_some()) {
             return true;
         }
-        if position > SMALL_NODES_MAX {
+        bytes += row.path.len() + row.value.as_ref().map_or(0, Bytes::len);
+        if position > SMALL_NODES_MAX || bytes > SMALL_BYTES_MAX {
             return false;
         }
     }
@@ -111,4 +116,34 @@ fn is_small(view: &V2View, path: &[u8]) -> bool {
 
 fn stopped<E>(_: E) -> KeyError {
     KeyError::raft(quoin_api::error::Error::Stopped)
+}
+
+#[cfg(test)]
+mod tests {
+    use quoin_api::etcdserverpb::Request;
+    use quoin_store::V2Store;
+
+    use super::*;
+
+    /// A directory was small if it had few nodes: a hundred values of a megabyte were listed and
+    /// written as JSON on the thread that serves connections.
+    #[test]
+    fn a_few_long_values_are_not_small() {
+        let mut store = V2Store::new();
+        let mut put = |path: String, bytes: usize| {
+            let (path, val) = (Bytes::from(path), Bytes::from(vec![b'v'; bytes]));
+            let request = Request { method: "PUT".to_owned(), path, val, ..Request::default() };
+            store.apply(&request).expect("the key can be set");
+        };
+        for number in 0..100 {
+            put(format!("/1/short/{number}"), 10);
+        }
+        put("/1/long/a".to_owned(), SMALL_BYTES_MAX);
+        put("/1/long/b".to_owned(), 0);
+        let view = store.view();
+        assert!(is_small(&view, b"/1/short"));
+        assert!(!is_small(&view, b"/1/long"));
+        assert!(is_small(&view, b"/1/long/a"), "one value is not longer than a request");
+        assert!(!is_small(&view, b"/1"), "there are many");
+    }
 }
