@@ -23,6 +23,8 @@ use crate::lessor::{Clock, Grant, Lessor, Renewal};
 use crate::node::{Answer, Failure, Node};
 
 mod propose;
+#[cfg(test)]
+mod tests;
 
 /// Those who may wait for the end of a lease or for a checkpoint.
 const PARKED_MAX: usize = 64 * 1024;

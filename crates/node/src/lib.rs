@@ -6,7 +6,7 @@
 //! The server gives it threads, sockets and a clock; the simulator gives it a seed.
 //!
 //! In reading order: [`node`] (the turn), `waiters` and `reads` (who waits for what), `lessor` and
-//! `leases` (when leases end), `senders` (who is heard), `checkpoints` (when one is due), [`log_work`] (what must be durable
+//! `leases` (when leases end), `senders` (who is heard), `checkpoints` (when one is due), `retention` (what followers may still need), [`log_work`] (what must be durable
 //! before what is said), [`recover`] (from a data-dir to a node), [`export`] (from a data-dir to one
 //! for etcd), [`request_id`], [`wire`] (raft messages as raftpb).
 //!
@@ -23,6 +23,7 @@ pub mod node;
 mod reads;
 pub mod recover;
 pub mod request_id;
+mod retention;
 mod senders;
 mod waiters;
 pub mod wire;

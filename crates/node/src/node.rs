@@ -11,13 +11,13 @@
 //! - Everything that waits is bounded in number and has a deadline in ticks.
 //! - A turn makes no reply that reads what is stored: who waits for it gets what it needs to make it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use quoin_raft::{
-    Body, Entry, EntryKind, Index, Message, NodeId, Notice, ProgressState, Raft, Ready, Role,
-    Snapshot, SnapshotMeta, StepError, Term,
+    Body, Entry, EntryKind, Index, Message, NodeId, Notice, Raft, Ready, Role, Snapshot,
+    SnapshotMeta, StepError, Term,
 };
 use quoin_store::{
     Applied, Checkpoint, CompactionHash, ConfState, EntryData, ReceivedId, Store, Tally, V2Changes,
@@ -28,6 +28,7 @@ use crate::checkpoints::Checkpoints;
 use crate::leases::{Leases, Reader};
 use crate::lessor::{Clock, LeaseTime};
 use crate::reads::Reads;
+use crate::retention::Retention;
 use crate::senders::Senders;
 use crate::waiters::Waiters;
 use crate::{LogWork, RequestIds};
@@ -40,8 +41,6 @@ const PROPOSALS_BYTES_MAX: usize = 64 << 20;
 const READS_WAITING_MAX: usize = 256 * 1024;
 /// Entries that may be committed and not applied before new proposals are refused, as in etcd.
 const APPLY_LAG_MAX: u64 = 5000;
-/// Bytes of applied entries kept in memory for followers that lag, whatever their number.
-const RETAINED_BYTES_MAX: usize = 256 << 20;
 /// What the store does beside applying entries is done in slices, which are short so that no request
 /// waits long for one. A slice looks at so many keys for what a compaction left behind, or drops so many
 /// records of it.
@@ -50,10 +49,6 @@ const GARBAGE_PER_SLICE: usize = 256;
 const PLACED_PER_SLICE: usize = 1;
 /// Slices per tick in turns that apply nothing, so that the work also gets done in an idle store.
 const SLICES_PER_TICK: usize = 128;
-/// The same of a member that is alone: one that joins it later gets its state.
-const RETAINED_ALONE_BYTES_MAX: usize = 16 << 20;
-/// Applied entries are dropped from memory this many at a time.
-const COMPACT_STEP: usize = 100;
 
 /// The settings of one node. Durations are in ticks.
 #[derive(Clone, Debug)]
@@ -68,6 +63,8 @@ pub struct Options {
     pub tick_ms: u64,
     /// Ticks between two entries that say what is left of a lease, at least.
     pub lease_checkpoint_ticks: u64,
+    /// False if this member, as the leader, proposes no such entries.
+    pub lease_checkpoints: bool,
     /// Ticks until a waiting request is answered with a timeout.
     pub request_timeout_ticks: u64,
     /// Ticks until an unconfirmed read round is replaced.
@@ -233,8 +230,7 @@ pub struct Node<W> {
     incoming: Vec<(SnapshotMeta, Store)>,
     /// The work that installs a state, until it is durable.
     installing: Option<u64>,
-    retained: VecDeque<usize>,
-    retained_bytes: usize,
+    retention: Retention,
     pub(crate) checkpoints: Checkpoints,
     log_snapshot: Option<SnapshotMeta>,
     pub(crate) counts: Counts,
@@ -255,6 +251,7 @@ impl<W> Node<W> {
         let checkpoints = Checkpoints::new(Index(store.applied().0), &options);
         let clock =
             Clock::new(options.tick_ms, options.min_lease_ttl_s(), options.lease_checkpoint_ticks);
+        let retention = Retention::new(options.catchup_entries, options.tick_ms);
         Self {
             reads: Reads::new(RequestIds::new(options.id, options.start_ms).next()),
             senders: Senders::default(),
@@ -272,8 +269,7 @@ impl<W> Node<W> {
             answers: Vec::new(),
             incoming: Vec::new(),
             installing: None,
-            retained: VecDeque::new(),
-            retained_bytes: 0,
+            retention,
             checkpoints,
             log_snapshot: None,
             counts: Counts::default(),
@@ -372,6 +368,7 @@ impl<W> Node<W> {
     pub fn tick(&mut self) {
         self.now += 1;
         self.raft.tick();
+        self.retention.tick(&self.raft, self.applied(), self.now);
         self.slices = SLICES_PER_TICK;
         self.tidy();
         self.checkpoints.tick(self.now, &self.store, self.tidying);
@@ -638,6 +635,7 @@ impl<W> Node<W> {
             SnapshotMeta { index: Index(index), term: Term(term), conf: self.raft.conf().clone() };
         let checkpoint = self.checkpoint_at(&meta);
         let data = checkpoint.snap_file().v2_store;
+        self.retention.state_sent(message.to, meta.index, self.now);
         let body = Body::Snapshot(Snapshot { meta, data });
         turn.events.push(Event::SendSnapshot(Message { body, ..message }, checkpoint));
     }
@@ -659,8 +657,7 @@ impl<W> Node<W> {
         self.store = store;
         self.store.set_memory_budget(self.options.memory_budget);
         self.store.set_max_learners(self.options.max_learners);
-        self.retained.clear();
-        self.retained_bytes = 0;
+        self.retention.clear();
         self.checkpoints.installed(meta.index);
         turn.log.adopt = Some(received(&meta));
         turn.log.snapshot = Some(meta);
@@ -679,7 +676,7 @@ impl<W> Node<W> {
                 turn.events.push(Event::Fatal(reason));
                 return;
             }
-            self.retain(entry.data.len());
+            self.retention.applied(entry.data.len());
             self.counts.applied += 1;
         }
         let applied = self.applied();
@@ -691,7 +688,8 @@ impl<W> Node<W> {
             self.tidy();
             self.raft.set_applied(applied);
             turn.view = Some(self.store.view());
-            self.forget_applied(applied);
+            let forgotten = self.retention.forget(&self.raft, applied);
+            self.raft.compact(forgotten);
         } else if self.wants_turn() {
             self.slices -= 1;
             self.tidy();
@@ -747,36 +745,6 @@ impl<W> Node<W> {
         if removed && change.node == self.options.id {
             turn.events.push(Event::Removed);
         }
-    }
-
-    fn retain(&mut self, bytes: usize) {
-        self.retained.push_back(bytes);
-        self.retained_bytes += bytes;
-    }
-
-    /// Drops applied entries from memory that no follower within reason still needs. While a
-    /// snapshot is on its way, what follows it is kept, so that its receiver needs no second one.
-    fn forget_applied(&mut self, applied: Index) {
-        let keep = usize::try_from(self.options.catchup_entries).unwrap_or(usize::MAX);
-        let conf = self.raft.conf();
-        let is_alone = conf.voters.len() == 1 && conf.learners.is_empty();
-        let bytes_max = if is_alone { RETAINED_ALONE_BYTES_MAX } else { RETAINED_BYTES_MAX };
-        let full = self.retained_bytes > bytes_max;
-        if !full
-            && (self.retained.len() <= keep.saturating_add(COMPACT_STEP) || self.sends_snapshot())
-        {
-            return;
-        }
-        while self.retained.len() > keep || self.retained_bytes > bytes_max {
-            let Some(bytes) = self.retained.pop_front() else { break };
-            self.retained_bytes -= bytes;
-        }
-        self.raft.compact(Index(applied.0 - self.retained.len() as u64));
-    }
-
-    fn sends_snapshot(&self) -> bool {
-        let progress = self.raft.status().progress;
-        progress.values().any(|peer| peer.state == ProgressState::Snapshot)
     }
 
     fn check_checkpoint(&mut self, turn: &mut Turn<W>) {

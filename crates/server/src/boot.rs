@@ -23,7 +23,7 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::config::{Config, Url};
+use crate::config::{Config, Feature, Url};
 use crate::driver::{self, INPUTS_MAX, Input, Parts, Threads};
 use crate::grpc::Services;
 use crate::lane::Waiter;
@@ -154,6 +154,8 @@ fn recover_member(
         election_ticks: ticks,
         heartbeat_ticks: 1,
         lease_checkpoint_ticks: ticks_of(config, LEASE_CHECKPOINT),
+        // They are what we do; a gate that is named is obeyed.
+        lease_checkpoints: config.feature_gates.named(Feature::LeaseCheckpoint).unwrap_or(true),
         tick_ms: u64::try_from(config.heartbeat().as_millis()).unwrap_or(u64::MAX),
         request_timeout_ticks: request_timeout_ticks(config),
         read_retry_ticks: ticks_of(config, READ_RETRY),

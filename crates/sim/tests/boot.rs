@@ -33,6 +33,7 @@ fn boot(disk: &MemFs) -> Result<Node<()>, RecoverError> {
         heartbeat_ticks: 1,
         tick_ms: 100,
         lease_checkpoint_ticks: 100,
+        lease_checkpoints: true,
         request_timeout_ticks: 70,
         read_retry_ticks: 5,
         snapshot_count: 100,

@@ -30,6 +30,7 @@ impl Member {
             start_ms: 1,
             tick_ms: 100,
             lease_checkpoint_ticks: 100,
+            lease_checkpoints: true,
         };
         let checkpoints = Checkpoints::new(Index(0), &options);
         Self { store: Store::new(), checkpoints, now: 0 }

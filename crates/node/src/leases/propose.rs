@@ -94,6 +94,9 @@ impl<W> Node<W> {
     /// Puts what is left of some leases into the log. One such entry is under way at a time, which
     /// bounds what checkpoints cost however many leases there are.
     fn propose_checkpoint(&mut self) {
+        if !self.options.lease_checkpoints {
+            return;
+        }
         let known = self.store.membership().version();
         if self.leases.checkpoint.is_some() || known.is_none_or(|at| at < CHECKPOINTS_SINCE) {
             return;

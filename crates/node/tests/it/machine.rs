@@ -50,6 +50,7 @@ impl Machine {
         let options = Options {
             tick_ms: 100,
             lease_checkpoint_ticks: 100,
+            lease_checkpoints: true,
             id: NodeId(1),
             election_ticks: 10,
             heartbeat_ticks: 1,

@@ -109,6 +109,11 @@ impl FeatureGates {
         self.switched.get(&feature).copied().unwrap_or_else(|| feature.default())
     }
 
+    /// Returns what was asked for, if the feature was named, alone or with others of its stage.
+    pub fn named(&self, feature: Feature) -> Option<bool> {
+        self.switched.get(&feature).copied()
+    }
+
     /// Returns the features that stand differently from their defaults.
     pub fn changed(&self) -> impl Iterator<Item = Feature> + '_ {
         self.switched.iter().filter(|(gate, on)| gate.default() != **on).map(|(gate, _)| *gate)

@@ -136,8 +136,10 @@ impl Config {
     pub fn without_effect(&self) -> Vec<String> {
         let mut list: Vec<String> =
             WITHOUT_EFFECT.iter().filter_map(|flag| self.changed(flag)).collect();
-        let is_single = |gate: &Feature| !matches!(gate, Feature::AllAlpha | Feature::AllBeta);
-        let gates = self.feature_gates.changed().filter(is_single);
+        let is_idle = |gate: &Feature| {
+            !matches!(gate, Feature::AllAlpha | Feature::AllBeta | Feature::LeaseCheckpoint)
+        };
+        let gates = self.feature_gates.changed().filter(is_idle);
         list.extend(gates.map(|gate| {
             let on = self.feature_gates.enabled(gate);
             format!("--feature-gates={}={on}", gate.name())

@@ -394,6 +394,7 @@ impl Simulation {
             heartbeat_ticks: 1,
             tick_ms: TICK / MS,
             lease_checkpoint_ticks,
+            lease_checkpoints: true,
             request_timeout_ticks,
             read_retry_ticks,
             snapshot_count,

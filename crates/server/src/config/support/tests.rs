@@ -104,7 +104,11 @@ const EFFECTS: &[(&str, &str, &str)] = &[
 ];
 
 /// Gates that switch something, and the test that shows it, as above.
-const GATE_EFFECTS: &[(Feature, &str, &str)] = &[];
+const GATE_EFFECTS: &[(Feature, &str, &str)] = &[(
+    Feature::LeaseCheckpoint,
+    "crates/node/src/leases/tests.rs",
+    "a_leader_that_shall_not_checkpoint_leases_proposes_none",
+)];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
