@@ -105,6 +105,8 @@ marks! {
     SnapshotSent,
     /// The transfer of a state was lost or broken off.
     SnapshotBroken,
+    /// A follower that had been sent a state caught up.
+    CaughtUp,
     /// A follower took over a leader's state.
     SnapshotInstalled,
     /// A write was answered.

@@ -1,10 +1,10 @@
 //! One simulated machine: a disk that outlives its process, and the process while it runs.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use quoin_node::{LeaseCall, LogWork, Node, RequestIds};
-use quoin_raft::{Index, Message, NodeId, SnapshotMeta};
+use quoin_raft::{Index, Message, NodeId, SnapshotMeta, Term};
 use quoin_store::{Store, View};
 use quoin_vfs::MemFs;
 use quoin_wal::Wal;
@@ -63,6 +63,9 @@ pub(crate) struct Process {
     pub(crate) compared: Index,
     /// The state was taken over from a leader at this index.
     pub(crate) installed: Index,
+    /// The states that this process sent as a leader and whose receivers have not caught up, with
+    /// its term then and their index.
+    pub(crate) states_sent: BTreeMap<NodeId, (Term, u64)>,
     /// A state has arrived of which nobody has said yet whether it is taken.
     pub(crate) receiving: bool,
 }

@@ -4,7 +4,7 @@
 //! In reading order: this file (the state and the loop), `consensus` (the consensus thread of a
 //! member), `storage` (its log thread, its checkpoints, its death and its recovery), `post`
 //! (messages and snapshots), `clients`, `misfortune` (which faults strike), `forgery` (what no member
-//! would send), `hung` (a leader whose disk hangs), `ending` (all
+//! would send), `hung` (a leader whose disk hangs), `treadmill` (one state after the other), `ending` (all
 //! faults end; the cluster must recover).
 //!
 //! Invariants:
@@ -20,6 +20,7 @@ mod hung;
 mod misfortune;
 mod post;
 mod storage;
+mod treadmill;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -80,6 +80,7 @@ impl Simulation {
             self.look_for_leader(member);
             self.sync_v2(member);
             self.check_hung_leader(member)?;
+            self.look_for_caught_up(member);
         }
         let process = self.process(member);
         let node = &mut process.node;
@@ -241,6 +242,7 @@ impl Simulation {
                 Ok(())
             }
             Event::SendSnapshot(message, checkpoint) => {
+                self.check_state_sent(member, message.to, checkpoint.id().index)?;
                 self.send_snapshot(member, message, &checkpoint)
             }
             Event::Compacted(hash) => self.states.compacted(self.members[member].id, &hash),

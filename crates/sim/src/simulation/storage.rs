@@ -1,6 +1,6 @@
 //! The disk of a member: the log thread, checkpoints, death and recovery.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use quoin_node::recover::recover;
@@ -313,6 +313,7 @@ impl Simulation {
             told: 0,
             installed: Index::ZERO,
             receiving: false,
+            states_sent: BTreeMap::new(),
         };
         self.started(member, process)
     }
