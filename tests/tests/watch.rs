@@ -412,6 +412,53 @@ fn resident_bytes(server: &Server) -> usize {
     pages * 4096
 }
 
+/// Somebody deleted 200,000 keys with one request while 60 clients watched them. The event loop of
+/// their thread stood still for 1.35 s, and each stream got its own copy of all events.
+#[test]
+fn a_large_revision_stops_nobody() {
+    let (keys, streams) = if programs::slow_tests() { (200_000, 60) } else { (20_000, 20) };
+    let (_dir, server, url) = subject("watch-large", &[]);
+    runtime().block_on(async {
+        let mut filling = Side::new(&url);
+        for first in (0..keys).step_by(100) {
+            let names: Vec<String> = (first..first + 100).map(|key| format!("k{key:08}")).collect();
+            let puts: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "v")).collect();
+            filling.txn(&puts).await;
+        }
+        let everything = || WatchCreateRequest { range_end: "l".into(), ..watch("k") };
+        let mut watching = Vec::new();
+        for _ in 0..streams {
+            let stream = WatchStream::open(channel(&url), everything()).await;
+            let mut stream = stream.expect("a stream");
+            stream.next(SOON).await.expect("a response").expect("in time");
+            watching.push(stream);
+        }
+        let before = resident_bytes(&server);
+        // On a thread of its own: what the clients below take must not look like the server's time.
+        let url = url.clone();
+        let putting = std::thread::spawn(move || {
+            runtime().block_on(async {
+                let mut side = Side::new(&url);
+                let mut longest = Duration::ZERO;
+                side.delete("k", "l").await;
+                for _ in 0..200 {
+                    let began = std::time::Instant::now();
+                    side.put("other", "v").await;
+                    longest = longest.max(began.elapsed());
+                }
+                longest
+            })
+        });
+        let longest = putting.join().expect("no panic");
+        let grown = resident_bytes(&server).saturating_sub(before) >> 20;
+        println!("{keys} keys, {streams} streams: longest put {longest:?}, {grown} MiB more");
+        for stream in &mut watching {
+            let response = stream.next(SOON).await.expect("a response").expect("in time");
+            assert_eq!(response.events.len(), keys, "a revision comes in one response");
+        }
+    });
+}
+
 /// A stream that requires a leader ends when there is none for three election timeouts; another
 /// one goes on.
 #[test]
