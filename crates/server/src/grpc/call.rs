@@ -15,7 +15,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -248,6 +248,20 @@ impl<B> Messages<B> {
         self.charge.as_mut().map_or(Ok(()), |charge| charge.add(bytes))
     }
 
+    /// Waits for more of what is not finished. Ready with why it is given up.
+    fn poll_rest(&mut self, context: &mut Context<'_>) -> Poll<Status> {
+        if !self.is_unary && self.held.is_empty() {
+            return Poll::Pending;
+        }
+        if !self.rest_time.has_begun()
+            && let Some(charge) = &mut self.charge
+            && let Err(refused) = charge.add_call()
+        {
+            return Poll::Ready(refused);
+        }
+        self.rest_time.poll(context)
+    }
+
     /// Takes note that nothing waits for others any more.
     fn finished(&mut self) {
         self.rest_time.clear();
@@ -356,11 +370,7 @@ where
                 return Poll::Ready(this.at_end().err().map(|status| Err(status.into())));
             }
             let Poll::Ready(next) = Pin::new(&mut this.body).poll_frame(context) else {
-                if this.is_unary || !this.held.is_empty() {
-                    let late = ready!(this.rest_time.poll(context));
-                    return Poll::Ready(Some(Err(late.into())));
-                }
-                return Poll::Pending;
+                return this.poll_rest(context).map(|status| Some(Err(status.into())));
             };
             let frame = match next {
                 Some(Ok(frame)) => frame,

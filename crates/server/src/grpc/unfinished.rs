@@ -6,7 +6,8 @@
 //! the connection is then full of requests that wait, and those before them cannot be finished.
 //!
 //! Invariants:
-//! - Bytes are counted when they have arrived, not when they are announced.
+//! - Bytes are counted when they have arrived, not when they are announced; a call that waits for
+//!   its client counts by itself, too.
 //! - What is counted is given back when the request is whole, refused or given up.
 //!
 //! Not here: requests that are whole, which the member bounds; what the HTTP library holds, which is
@@ -30,6 +31,8 @@ use crate::metrics::Counter;
 const CONNECTION_BYTES_MAX: usize = 64 << 20;
 /// Bytes of unfinished requests on all connections.
 const PROCESS_BYTES_MAX: usize = 256 << 20;
+/// Bytes that a call takes by itself: its stream in the HTTP library, its task, its timer. Measured.
+const CALL_BYTES: usize = 4 << 10;
 /// The largest requests that always have a place on a connection and in the process, where
 /// requests are allowed to be so large that the bounds above would be too few.
 const CONNECTION_REQUESTS_MIN: usize = 2;
@@ -114,6 +117,11 @@ impl Charge {
         Err(Status::resource_exhausted(Error::TooManyRequests.message()))
     }
 
+    /// Counts what a call takes that waits for its client, however little of it has arrived.
+    pub(super) fn add_call(&mut self) -> Result<(), Status> {
+        self.add(CALL_BYTES)
+    }
+
     /// Gives everything back: the request is whole, or gone.
     pub(crate) fn clear(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
@@ -136,6 +144,11 @@ impl RestTime {
     /// Ends the waiting.
     pub(super) fn clear(&mut self) {
         self.0 = None;
+    }
+
+    /// Whether something is waited for.
+    pub(super) fn has_begun(&self) -> bool {
+        self.0.is_some()
     }
 
     /// Begins to wait, or goes on. Ready when that took too long.
