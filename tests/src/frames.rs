@@ -22,6 +22,8 @@ pub const GOAWAY: u8 = 7;
 pub const WINDOW_UPDATE: u8 = 8;
 /// The flag of a header block that is whole.
 pub const END_HEADERS: u8 = 4;
+/// The flag of the last frame of a side.
+pub const END_STREAM: u8 = 1;
 /// The flag of an answer to SETTINGS or PING.
 pub const ACK: u8 = 1;
 
