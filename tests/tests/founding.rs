@@ -4,8 +4,12 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use quoin_tests::cluster::Cluster;
+use quoin_tests::cluster::{Cluster, Member};
+use quoin_tests::ctl::Etcdctl;
 use quoin_tests::programs;
+use quoin_tests::server::Server;
+use quoin_tests::temp_dir::TempDir;
+use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(5);
@@ -92,5 +96,65 @@ fn the_first_election_comes_early_once_peers_are_connected() {
         ] {
             assert!(line.contains(field), "{field} is not in {line}");
         }
+    }
+}
+
+/// What the member says of its versions as soon as it says that it is ready.
+fn versions_when_ready(server: &mut Server, url: &str) -> Value {
+    server.wait_ready(PATIENCE).unwrap_or_else(|error| panic!("{error}"));
+    let answer = first_answer(host(url), "/version");
+    let (_, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    serde_json::from_str(body).unwrap_or_else(|error| panic!("{body}: {error}"))
+}
+
+/// The story: for a tenth of a second after `ready to serve client requests` a member had no cluster
+/// version, and a backup that was taken then none of the stored form.
+#[test]
+fn a_member_that_is_ready_knows_its_versions() {
+    const STARTS: usize = 5;
+    let program = programs::subject_etcd();
+    let version = programs::etcd_version(&program);
+    let expected = format!("{}.{}.0", version.major, version.minor);
+    for _ in 0..STARTS {
+        let dir = TempDir::new("versions");
+        let member = Member::alone(dir.path(), "m1");
+        let mut server = Server::spawn(&member.launch(&program, dir.path()));
+        let versions = versions_when_ready(&mut server, &member.client_url);
+        assert_eq!(versions["etcdcluster"], *expected, "{versions}");
+        assert_eq!(versions["storage"], *expected, "{versions}");
+        let file = dir.join("backup").display().to_string();
+        let endpoints = [member.client_url.clone()];
+        Etcdctl::new(&programs::subject_etcdctl(), &endpoints).ok(&["snapshot", "save", &file]);
+        let tool = Etcdctl::bare(&programs::subject_etcdutl());
+        let status = tool.ok(&["snapshot", "status", &file, "-w", "json"]);
+        let status: Value = serde_json::from_str(&status).expect("JSON");
+        assert_eq!(status["version"], *expected, "{status}");
+    }
+}
+
+/// A cluster that is founded while a member is away begins with version 3.0, and etcd 3.7.1 says of
+/// its store that it has the form of 3.5, and writes nothing of it down. One that is silent is
+/// waited for.
+#[test]
+fn a_cluster_without_one_of_its_members_has_the_first_version() {
+    for is_silent in [false, true] {
+        let mut cluster = Cluster::prepare(&programs::subject_etcd(), SIZE, "versions");
+        let third = host(&cluster.members[2].peer_url).to_owned();
+        let silent = is_silent.then(|| TcpListener::bind(third).expect("a free port"));
+        cluster.spawn(0);
+        cluster.spawn(1);
+        let url = cluster.members[0].client_url.clone();
+        let versions = versions_when_ready(cluster.server(0), &url);
+        drop(silent);
+        assert_eq!(versions["etcdcluster"], "3.0.0", "{versions}");
+        assert_eq!(versions["storage"], "3.5.0", "{versions}");
+        let ctl = Etcdctl::new(&programs::subject_etcdctl(), &[url]);
+        let status = ctl.ok(&["endpoint", "status", "-w", "json"]);
+        assert!(status.contains("\"storageVersion\":\"3.5.0\""), "{status}");
+        let file = cluster.dir().join("backup").display().to_string();
+        ctl.ok(&["snapshot", "save", &file]);
+        let tool = Etcdctl::bare(&programs::subject_etcdutl());
+        let status = tool.ok(&["snapshot", "status", &file, "-w", "json"]);
+        assert!(status.contains("\"version\":\"\""), "{status}");
     }
 }

@@ -13,7 +13,7 @@ use http::header::{ALLOW, CONTENT_TYPE, HOST, HeaderValue, ORIGIN};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use quoin_api::etcdserverpb::AlarmType;
-use quoin_store::ClusterVersion;
+use quoin_store::{ClusterVersion, View};
 use serde::Serialize;
 use tonic::body::Body;
 
@@ -45,14 +45,21 @@ pub(crate) fn versions(member: &Member) -> String {
     let versions = Versions {
         etcdserver: version::ETCD_VERSION.to_owned(),
         etcdcluster: cluster.map_or_else(|| "not_decided".to_owned(), |it| it.to_string()),
-        storage: cluster.map_or_else(|| "unknown".to_owned(), storage_version),
+        storage: storage_version(&member.view()).unwrap_or_else(|| "unknown".to_owned()),
     };
     serde_json::to_string(&versions).expect("three strings have a JSON form")
 }
 
-/// Returns the version of the stored form, which follows the cluster's.
-pub(crate) fn storage_version(cluster: ClusterVersion) -> String {
-    format!("{}.{}.0", cluster.major, cluster.minor)
+/// Returns the version of the stored form as etcd finds it: from 3.6 on it follows the cluster's and
+/// is written down; below, a store that has applied an entry is taken for one of 3.5.
+pub(crate) fn storage_version(view: &View) -> Option<String> {
+    const WRITTEN_SINCE: ClusterVersion = ClusterVersion { major: 3, minor: 6, patch: 0 };
+    match view.membership().version() {
+        Some(version) if version >= WRITTEN_SINCE => {
+            Some(format!("{}.{}.0", version.major, version.minor))
+        }
+        Some(_) | None => (view.applied() != (0, 0)).then(|| "3.5.0".to_owned()),
+    }
 }
 
 /// Answers a request that is not gRPC, as etcd's router does: a path that is not clean is sent to the

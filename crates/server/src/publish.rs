@@ -22,9 +22,10 @@ use crate::{record, version};
 
 /// How often every member asks the others for their versions, as the leader of etcd does.
 const VERSION_POLL: Duration = Duration::from_secs(4);
-/// How often a member that starts looks for the first cluster version, and for how long.
+/// How often a member that starts looks for the first cluster version, and for how long. A leader
+/// asks everybody first, who may take 2 s to be silent.
 const DECISION_POLL: Duration = Duration::from_millis(10);
-const DECISION_WAIT_MAX: Duration = Duration::from_secs(1);
+const DECISION_WAIT_MAX: Duration = Duration::from_secs(5);
 /// The same while some member has never answered, or the cluster has no version yet.
 const EARLY_POLL: Duration = Duration::from_millis(500);
 /// How soon a member that has become leader notices that.
@@ -55,12 +56,7 @@ pub(crate) async fn attributes(
             .with("local-member-attributes", attributes_text(name, client_urls))
     };
     loop {
-        // Asked each time: a cluster that is being founded gets its version while this waits.
-        let version = member.view().membership().version();
-        let form = match programs::form_by_version(version) {
-            Some(form) => Some(form),
-            None => programs::form(version, &member.programs.ask(member, false).await),
-        };
+        let form = form(member).await;
         if let Some(form) = form {
             match propose_attributes(member, form, name, client_urls).await {
                 Ok(_) => break,
@@ -76,6 +72,22 @@ pub(crate) async fn attributes(
     let published = told(record!(Info, "published local member to cluster through raft"));
     let published = published.with("cluster-id", format!("{:x}", member.cluster_id));
     log::write(&published.with("publish-timeout", timeout));
+}
+
+/// Returns the form in which every member can apply what this one publishes, as far as that can be
+/// told now.
+async fn form(member: &Member) -> Option<Form> {
+    let version = || member.view().membership().version();
+    if let Some(form) = programs::form_by_version(version()) {
+        return Some(form);
+    }
+    let others = member.programs.ask(member, false).await;
+    if programs::form(version(), &others).is_none() {
+        // A cluster that is being founded while a member is silent gets its version soon, and what
+        // the others said is as good then.
+        decided_version(member).await;
+    }
+    programs::form(version(), &others)
 }
 
 /// Returns what a member says about itself, as Go prints it.
@@ -117,7 +129,7 @@ pub(crate) async fn decided_version(member: &Member) {
             tokio::time::sleep(DECISION_POLL).await;
         }
     };
-    // A leader that asks members which do not answer yet must not keep clients waiting.
+    // A cluster that cannot decide must not keep clients waiting for ever.
     tokio::time::timeout(DECISION_WAIT_MAX, decided).await.ok();
 }
 

@@ -66,7 +66,7 @@ impl Maintenance for Services {
             errors,
             db_size_in_use: bytes,
             is_learner: self.member.is_learner(),
-            storage_version: view.membership().version().map(storage_version).unwrap_or_default(),
+            storage_version: storage_version(&view).unwrap_or_default(),
             db_size_quota: self.config.quota_bytes(),
             downgrade_info: Some(DowngradeInfo::default()),
         }))
