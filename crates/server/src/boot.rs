@@ -5,6 +5,7 @@
 //! Down: stop taking clients, hand leadership over, stop the threads.
 
 mod bootstrap;
+mod data_dir;
 mod election;
 
 use std::io;
@@ -26,6 +27,8 @@ use tokio::sync::watch;
 use crate::config::{Config, Feature, Url};
 use crate::driver::{self, INPUTS_MAX, Input, Parts, Threads};
 use crate::grpc::Services;
+use crate::grpc::watch::PROGRESS_PERIOD_MIN;
+use crate::hashes::human_size;
 use crate::lane::Waiter;
 use crate::lease::Leases;
 use crate::member::{Limits, Member};
@@ -45,6 +48,12 @@ const EXTENSIVE: &str = "extensive";
 const ACCEPT_BACKLOG: i32 = 4096;
 /// How long leadership may take to move when the leader stops.
 const TRANSFER_POLL: Duration = Duration::from_millis(10);
+
+/// The largest request that etcd recommends to allow.
+const RECOMMENDED_REQUEST_BYTES: usize = 10 << 20;
+
+/// File descriptors that are not for clients, as in etcd.
+const RESERVED_DESCRIPTORS: u64 = 150;
 
 /// What etcd says of a secure URL for metrics when there is no certificate.
 const METRICS_WITHOUT_TLS: &str =
@@ -70,6 +79,9 @@ pub enum BootError {
     /// The data-dir is damaged or in use.
     #[error(transparent)]
     Recover(#[from] RecoverError),
+    /// It has been logged already, in words that say all.
+    #[error("see the log")]
+    Logged,
     /// The operating system refuses a directory, a thread, a socket or a signal handler.
     #[error("{0}")]
     System(#[from] io::Error),
@@ -84,7 +96,9 @@ pub fn run(config: Config) -> Result<Option<i32>, BootError> {
     if !unsupported.is_empty() {
         return Err(BootError::Unsupported(unsupported.join(" ")));
     }
+    config.check_auth_token().map_err(BootError::Bootstrap)?;
     let config = Arc::new(config);
+    data_dir::identify(&config.data_dir).map_err(|data_dir::Unusable| BootError::Logged)?;
     let listeners = bind(&config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let fs: Arc<dyn FileSystem> = Arc::new(OsFs);
@@ -107,6 +121,7 @@ fn bind(config: &Config) -> Result<Listeners, BootError> {
     let peer = config.listen_peer_urls.iter().map(bind_one).collect::<Result<_, _>>()?;
     log::write(&config.client_listeners_record());
     let client = config.listen_client_urls.iter().map(bind_one).collect::<Result<_, _>>()?;
+    check_descriptors()?;
     let mut metrics = Vec::new();
     for url in &config.listen_metrics_urls {
         if url.is_tls() {
@@ -115,6 +130,19 @@ fn bind(config: &Config) -> Result<Listeners, BootError> {
         metrics.push((url.to_string(), bind_one(url)?));
     }
     Ok(Listeners { client, peer, metrics })
+}
+
+/// Refuses to run where files and members would take the descriptors that clients need.
+fn check_descriptors() -> Result<(), BootError> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    match limit {
+        Some(limit) if limit <= RESERVED_DESCRIPTORS => {
+            log::fatal!("file descriptor limit of etcd process is too low; please set higher",
+                "limit" => limit, "recommended-limit" => RESERVED_DESCRIPTORS);
+            Err(BootError::Logged)
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn bind_one(url: &Url) -> Result<TcpListener, BootError> {
@@ -147,7 +175,11 @@ fn recover_member(
             "data-dir" => &config.data_dir, "dir-type" => "member");
     }
     log::write(&config.starting_record(initialized));
-    let bootstrap = bootstrap::bootstrap(config, initialized, peer_listeners, runtime)?;
+    warn_of_settings(config);
+    let prepared = data_dir::prepare(Path::new(&config.data_dir)).map_err(BootError::Bootstrap);
+    let bootstrap = prepared
+        .and_then(|()| bootstrap::bootstrap(config, initialized, peer_listeners, runtime))
+        .inspect_err(|error| log::error!("bootstrap failed", "error" => error.to_string()))?;
     let ticks = u32::try_from(config.election_ticks()).unwrap_or(u32::MAX);
     let options = Options {
         id: bootstrap.metadata.node,
@@ -190,6 +222,22 @@ fn recover_member(
     }
     log_member(&recovered, initialized);
     Ok(recovered)
+}
+
+/// Says which settings are unwise, with etcd's texts.
+fn warn_of_settings(config: &Config) {
+    if config.max_request_bytes > RECOMMENDED_REQUEST_BYTES {
+        log::warn!("exceeded recommended request limit",
+            "max-request-bytes" => config.max_request_bytes,
+            "max-request-size" => human_size(config.max_request_bytes as u64),
+            "recommended-request-bytes" => RECOMMENDED_REQUEST_BYTES,
+            "recommended-request-size" => human_size(RECOMMENDED_REQUEST_BYTES as u64));
+    }
+    let interval = config.watch_progress_notify_interval.std();
+    if !interval.is_zero() && interval < PROGRESS_PERIOD_MIN {
+        log::warn!("adjusting watch progress notify interval to minimum period",
+            "min-watch-progress-notify-interval" => PROGRESS_PERIOD_MIN);
+    }
 }
 
 /// Says who this member is, with etcd's texts.

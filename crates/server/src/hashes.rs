@@ -62,7 +62,7 @@ impl Compacted {
 }
 
 /// Writes a size as etcd's log does: two digits and a unit of a thousand.
-fn human_size(bytes: u64) -> String {
+pub(crate) fn human_size(bytes: u64) -> String {
     const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
     let mut unit = 0;
     let mut size = bytes as f64;

@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use quoin_server::{boot, config, log, signals};
+use quoin_server::boot::{self, BootError};
+use quoin_server::{config, log, signals};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
     match boot::run(config) {
         Ok(Some(signal)) => die_by(signal),
         Ok(None) => ExitCode::SUCCESS,
+        Err(BootError::Logged) => ExitCode::FAILURE,
         Err(error) => {
             let (error, dir) = (error.to_string(), data_dir);
             log::fatal!("discovery failed", "error" => error, "data-dir" => dir);

@@ -9,6 +9,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+
 use super::gates::Feature;
 use super::settings::{Config, row};
 use super::url::Url;
@@ -129,6 +131,22 @@ impl Config {
             list.extend(tls.map(|url: &Url| format!("--{flag}={url}")));
         }
         list
+    }
+
+    /// Checks the kind of authentication token and the form of its options.
+    ///
+    /// # Errors
+    /// Returns etcd's words if etcd would not start with it.
+    pub fn check_auth_token(&self) -> Result<(), String> {
+        let mut parts = self.auth_token.split(',');
+        let is_known = matches!(parts.next(), Some("" | "simple" | "jwt"));
+        let mut keys = BTreeSet::new();
+        let has_form = parts.all(|option| match option.split('=').collect::<Vec<_>>()[..] {
+            [key, _] => keys.insert(key),
+            _ => false,
+        });
+        let is_valid = is_known && has_form;
+        is_valid.then_some(()).ok_or_else(|| "auth: invalid auth options".to_owned())
     }
 
     /// Returns the settings that differ from their defaults and change nothing, each as

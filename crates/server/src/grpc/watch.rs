@@ -32,8 +32,8 @@ mod requests;
 mod shard;
 
 use requests::Requests;
-pub(crate) use shard::Shard;
 use shard::StreamId;
+pub(crate) use shard::{PROGRESS_PERIOD_MIN, Shard};
 
 /// The only method of the service.
 const METHOD: &str = "/etcdserverpb.Watch/Watch";

@@ -58,6 +58,7 @@ impl Line {
 const API: &str = "etcdserver/api";
 const COMPACTOR: &str = "compactor";
 const EMBED: &str = "embed";
+const FILES: &str = "pkg/fileutil";
 const HEALTH: &str = "etcdserver/api/etcdhttp";
 const MAIN: &str = "etcdmain";
 const MVCC: &str = "mvcc";
@@ -76,6 +77,18 @@ pub(super) const TABLE: &[Old] = &[
         "{local-member-id} initialized peer connection; fast-forwarding {forward-ticks} ticks \
          (election ticks {election-ticks}) with {active-remote-members} active peer(s)",
     )]),
+    old("failed to list data directory", &[line(MAIN, "error listing data dir: {dir}")]),
+    old("found invalid file under data directory", &[line(
+        MAIN,
+        "found invalid file/dir {filename} under data dir {data-dir} (Ignore this if you are \
+         upgrading etcd)",
+    )]),
+    old("file descriptor limit of etcd process is too low; please set higher", &[line(
+        EMBED,
+        "file descriptor limit[{limit}] of etcd process is too low, and should be set higher than \
+         {recommended-limit} to ensure internal usage",
+    )]),
+    old("check file permission", &[line(FILES, "check file permission: {error}")]),
     old("failed to notify systemd for readiness", &[line(
         MAIN,
         "failed to notify systemd for readiness: {error}",

@@ -33,7 +33,7 @@ const FRAGMENT_OVERHEAD_BYTES: usize = 512 << 10;
 /// The time between progress notifications when none is configured.
 const PROGRESS_PERIOD_DEFAULT: Duration = Duration::from_secs(600);
 /// The shortest time that can be configured.
-const PROGRESS_PERIOD_MIN: Duration = Duration::from_millis(100);
+pub(crate) const PROGRESS_PERIOD_MIN: Duration = Duration::from_millis(100);
 /// How the streams of a hub end that panicked.
 const HUB_BROKE: &str = "etcdserver: watch failed, begin again";
 
