@@ -261,6 +261,53 @@ fn odd() -> Vec<Start> {
     ]
 }
 
+/// Configuration files that end the start, and the words by which one knows how they were read.
+fn files() -> Vec<Start> {
+    macro_rules! file {
+        ($text:expr, $($said:expr),+) => {
+            Start {
+                flags: &["--config-file=DIR/c.yml"],
+                prepare: |dir| write_file(&dir.join("c.yml"), $text),
+                end: Code(1),
+                says: &[$($said),+],
+                ..USUAL
+            }
+        };
+    }
+    const URLS: &str = "unexpected error setting up listen-client-urls: URL scheme must be http, \
+                        https, unix, or unixs: x";
+    vec![
+        file!("\u{feff}name: a\nlisten-client-urls: x\n", URLS),
+        file!("base: &b {pre-vote: off}\n<<: *b\nlisten-client-urls: x\n", URLS),
+        file!("quota-backend-bytes: 8_589_934_592\nlisten-client-urls: x\n", URLS),
+        file!("Listen-Client-URLs: x\n", URLS),
+        file!("listen-client-urls: x\n---\nname: [\n", URLS),
+        file!("election-timeout: 010\nheartbeat-interval: 0x3\n", "--election-timeout[8ms]", "3ms"),
+        file!("name: no\n", "cannot unmarshal bool into", "configYAML.Config.name of type string"),
+        file!("name: 0x10\n", "cannot unmarshal number into"),
+        file!("pre-vote: \"yes\"\n", "cannot unmarshal string into", "of type bool"),
+        file!("snapshot-count: -0.0\n", "cannot unmarshal number -0 into"),
+        file!("name: a\n  b: c\n", "yaml: line 2: mapping values are not allowed in this context"),
+        file!("a: &x [*x]\n", "yaml: anchor 'x' value contains itself"),
+        file!("a: *x\n", "yaml: unknown anchor 'x' referenced"),
+        file!("<<: 1\n", "yaml: map merge requires map or sequence of maps as the value"),
+        file!("\tname: a\n", "yaml: found character that cannot start any token"),
+        file!("- name\n", "cannot unmarshal array into Go value of type embed.configYAML"),
+        Start {
+            flags: &["--config-file=DIR/none.yml"],
+            end: Code(1),
+            says: &["open DIR/none.yml: no such file or directory"],
+            ..USUAL
+        },
+        Start {
+            flags: &["--config-file=DIR"],
+            end: Code(1),
+            says: &["read DIR: is a directory"],
+            ..USUAL
+        },
+    ]
+}
+
 /// What a program does at one start.
 fn outcome(program: &Path, start: &Start) -> (End, String) {
     let dir = TempDir::new("starts");
@@ -352,6 +399,12 @@ fn malformed_flags_are_refused_with_the_usage() {
 #[test]
 fn settings_that_do_not_fit_are_refused() {
     check(&unfit());
+}
+
+/// The story stands at `crates/server/src/config/yaml/tests.rs`.
+#[test]
+fn configuration_files_are_read_in_the_yaml_of_etcd() {
+    check(&files());
 }
 
 #[test]
