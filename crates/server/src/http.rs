@@ -6,11 +6,16 @@
 pub(crate) mod checks;
 mod vars;
 
+use std::io::Write as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HOST, HeaderValue, ORIGIN};
-use http::{Method, Request, Response, StatusCode};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::header::{
+    ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderValue, ORIGIN,
+};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use quoin_api::etcdserverpb::AlarmType;
 use quoin_store::{ClusterVersion, View};
@@ -113,7 +118,10 @@ pub(crate) async fn handle_metrics<B>(
             let query = request.uri().query().unwrap_or_default().to_owned();
             health(&exporter.member, request.method(), &query).await
         }
-        "/metrics" => metrics(exporter).await,
+        "/metrics" => {
+            let takes_gzip = takes_gzip(request.headers());
+            metrics(exporter, takes_gzip).await
+        }
         _ => {
             let answer = checks::handle(&exporter.member, &request).await;
             answer.unwrap_or_else(|| failure(StatusCode::NOT_FOUND, "404 page not found\n"))
@@ -143,17 +151,40 @@ fn refuse_host(host: &str) -> Response<Full<Bytes>> {
     failure(StatusCode::MISDIRECTED_REQUEST, &body)
 }
 
+/// Whether a client takes a body that is compressed with gzip.
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|coding| {
+        let (name, quality) = coding.split_once(';').unwrap_or((coding, ""));
+        let is_refused = matches!(quality.trim(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000");
+        name.trim().eq_ignore_ascii_case("gzip") && !is_refused
+    })
+}
+
 /// Any method gets the page, as in etcd.
-async fn metrics(exporter: Arc<Exporter>) -> Response<Full<Bytes>> {
-    match tokio::task::spawn_blocking(move || exporter.page()).await {
-        Ok(page) => {
-            let mut response = Response::new(Full::new(Bytes::from(page)));
-            let form = HeaderValue::from_static(METRICS_TYPE);
-            response.headers_mut().insert(CONTENT_TYPE, form);
-            response
-        }
-        Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
+async fn metrics(exporter: Arc<Exporter>, takes_gzip: bool) -> Response<Full<Bytes>> {
+    let page = tokio::task::spawn_blocking(move || {
+        let page = exporter.page().into_bytes();
+        if takes_gzip { gzip(&page) } else { Ok(page) }
+    });
+    let page = match page.await {
+        Ok(Ok(page)) => page,
+        Ok(Err(error)) => return failure(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
+        Err(error) => return failure(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
+    };
+    let mut response = Response::new(Full::new(Bytes::from(page)));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(METRICS_TYPE));
+    if takes_gzip {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
+    response
+}
+
+fn gzip(page: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(page)?;
+    encoder.finish()
 }
 
 fn version(member: &Member, method: &Method) -> Response<Full<Bytes>> {
@@ -241,4 +272,38 @@ fn method_not_allowed() -> Response<Full<Bytes>> {
     let mut response = failure(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n");
     response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_says_whether_it_takes_gzip() {
+        let takes = |value: &'static str| {
+            takes_gzip(&HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static(value))]))
+        };
+        assert!(takes("gzip") && takes("deflate, GZIP;q=0.5") && takes("br,gzip"));
+        assert!(!takes("gzip;q=0") && !takes("identity") && !takes("x-gzip") && !takes(""));
+        assert!(!takes_gzip(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn the_host_of_a_request_has_no_port() {
+        let host_of = |value: &'static str| {
+            let request = Request::get("/").header(HOST, value).body(()).expect("a request");
+            host(&request).to_owned()
+        };
+        for (value, expected) in [
+            ("h", "h"),
+            ("h:1", "h"),
+            ("[::1]:1", "::1"),
+            ("[::1]", "[::1]"),
+            ("::1", "::1"),
+            ("h:1:2", "h:1:2"),
+            ("", ""),
+        ] {
+            assert_eq!(host_of(value), expected, "{value:?}");
+        }
+    }
 }
