@@ -9,8 +9,9 @@
 //! what ours prints, and runs only against a tool of that version or a later one.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use quoin_tests::cluster::Member;
+use quoin_tests::cluster::{Cluster, Member};
 use quoin_tests::ctl::{Etcdctl, Outcome};
 use quoin_tests::programs::{self, Version};
 use quoin_tests::server::Server;
@@ -183,6 +184,10 @@ const CASES: &[Case] = &[
     always("lease grant"),
     always("lease grant wrong"),
     always("lease timetolive 77"),
+    // Go writes a negative number with its sign, in hexadecimal, too.
+    always("lease timetolive -- -000000000000005"),
+    always("lease timetolive -w json -- -5"),
+    always("lease revoke -- -5"),
     always("lease timetolive 77 --keys"),
     always("lease timetolive 77 -w json"),
     always("lease timetolive 77 --keys -w fields"),
@@ -416,4 +421,29 @@ fn only_what_varies_is_hidden() {
     assert_eq!(hide_varying("took = 1.5ms\nnext 2ms"), "took = VARIES\nnext 2ms");
     assert_eq!(hide_varying(r#"{"took":"12.1us","x":3}"#), r#"{"took":"VARIES","x":3}"#);
     assert_eq!(hide_varying("took = "), "took = ");
+}
+
+/// Without a quorum a server gives up after 7 s, and `etcdctl --command-timeout=9s` gave up with it, in
+/// the words of gRPC. It waits for as long as it was told to.
+#[test]
+fn without_a_quorum_a_command_waits_for_as_long_as_it_was_told() {
+    if !programs::slow_tests() {
+        return;
+    }
+    const TOLD: Duration = Duration::from_secs(9);
+    let mut cluster = Cluster::start(&programs::subject_etcd(), 2, "ctl-quorum");
+    let endpoints = cluster.endpoints();
+    cluster.kill(1);
+    let waited = cluster.server(0).wait_log("lost leader", TOLD);
+    waited.unwrap_or_else(|error| panic!("{error}"));
+    for program in [programs::subject_etcdctl(), programs::reference_etcdctl()] {
+        let began = Instant::now();
+        let ctl = Etcdctl::new(&program, &endpoints[..1]);
+        let outcome = ctl.run(&["put", "a", "1", "--command-timeout=9s"]);
+        let program = program.display();
+        assert_eq!(outcome.code, 1, "{program}: {outcome:?}");
+        let last = outcome.stderr.lines().last();
+        assert_eq!(last, Some("Error: context deadline exceeded"), "{program}: {outcome:?}");
+        assert!(began.elapsed() >= TOLD, "{program}: {outcome:?}");
+    }
 }

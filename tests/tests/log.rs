@@ -287,3 +287,28 @@ fn the_lines_that_tools_wait_for_are_there() {
     assert_eq!(slow["level"], "warn");
     assert!(slow["time spent"].is_string() && slow["start time"].is_string(), "{slow}");
 }
+
+/// Tools read the log of a member line by line, and take an `error` for a failed run.
+#[test]
+fn a_clean_life_is_told_in_json_without_an_error() {
+    let mut cluster = Cluster::start(&programs::subject_etcd(), 1, "log-clean");
+    let ctl = Etcdctl::new(&programs::subject_etcdctl(), &cluster.endpoints());
+    ctl.ok(&["put", "key", "value"]);
+    ctl.ok(&["snapshot", "save", &cluster.dir().join("db").display().to_string()]);
+    ctl.ok(&["compaction", "2"]);
+    ctl.ok(&["defrag"]);
+    let ended = cluster.server(0).terminate(SOON);
+    ended.unwrap_or_else(|error| panic!("{error}"));
+    let log = cluster.server(0).log_text();
+    for line in log.lines() {
+        let parsed: Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        for key in ["level", "ts", "caller", "msg"] {
+            assert!(parsed[key].is_string(), "{key}: {line}");
+        }
+        let level = parsed["level"].as_str().unwrap_or_default();
+        assert!(["debug", "info", "warn"].contains(&level), "{line}");
+        assert!(!line.contains('\u{1b}'), "no colour: {line}");
+    }
+    assert!(log.contains("\"msg\":\"closed etcd server\""), "{log}");
+}
