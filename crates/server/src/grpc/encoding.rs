@@ -5,7 +5,10 @@
 //! Invariants:
 //! - A message has at most the bytes of the limit, counted after decompression: what a bomb would
 //!   become is never in memory.
-//! - A poll works on [`SLICE_BYTES`] and then lets the other connections of its thread run.
+//! - A message is decompressed in one go. So each thread holds one that grows, however many streams
+//!   send what grows to just below the limit, and none keeps what it has while it is not polled.
+//! - A response, which may be large, is compressed [`SLICE_BYTES`] at a time; the other connections
+//!   of the thread run between.
 //!
 //! Not here: the lengths of messages as they arrive (`call`), what the metrics count of responses
 //! (`counted`).
@@ -14,7 +17,7 @@ use std::io::{ErrorKind, Read, Write as _};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes, BytesMut};
 use flate2::Compression;
 use flate2::bufread::MultiGzDecoder;
 use flate2::write::GzEncoder;
@@ -31,7 +34,7 @@ mod tests;
 
 /// The header that names the encoding of the messages behind it.
 pub(super) const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
-/// Bytes that one poll compresses, or decompresses to.
+/// Bytes that one poll compresses.
 const SLICE_BYTES: usize = 64 << 10;
 /// How every stream of gzip begins.
 const GZIP_OPENING: [u8; 3] = [0x1f, 0x8b, 8];
@@ -71,15 +74,7 @@ pub(crate) struct Inflated<M> {
     limit: usize,
     /// What has arrived and is not handed on.
     held: BytesMut,
-    inflating: Option<Inflating>,
     received: Option<Received>,
-}
-
-/// A message on the way to its whole length.
-struct Inflating {
-    decoder: MultiGzDecoder<bytes::buf::Reader<Bytes>>,
-    /// Begins with room for the prefix.
-    message: Vec<u8>,
 }
 
 impl<M> Inflated<M> {
@@ -91,7 +86,7 @@ impl<M> Inflated<M> {
         limit: usize,
         received: Option<Received>,
     ) -> Self {
-        Self { messages, encoding, limit, held: BytesMut::new(), inflating: None, received }
+        Self { messages, encoding, limit, held: BytesMut::new(), received }
     }
 
     /// Returns the next message that is held as a whole: a prefix and its bytes.
@@ -101,55 +96,47 @@ impl<M> Inflated<M> {
         (self.held.len() >= whole).then(|| self.held.split_to(whole))
     }
 
-    /// Decompresses a slice. Returns the message when it is whole.
-    fn inflate(&mut self) -> Result<Option<Bytes>, Status> {
-        let Some(inflating) = &mut self.inflating else { return Ok(None) };
-        let is_whole = inflating.step(self.limit)?;
-        if !is_whole {
-            return Ok(None);
+    /// Returns a message without compression, behind its prefix.
+    fn plain(&self, message: BytesMut) -> Result<Bytes, Status> {
+        if message.first() != Some(&COMPRESSED) {
+            return Ok(message.freeze());
         }
-        let mut message = self.inflating.take().map(|it| it.message).unwrap_or_default();
-        let bytes = message.len() - PREFIX_BYTES;
+        let mut message = inflate(&message[PREFIX_BYTES..], self.limit)?;
         if let Some(received) = &self.received {
-            received.message(bytes);
+            received.message(message.len() - PREFIX_BYTES);
         }
         write_prefix(&mut message, 0)?;
-        Ok(Some(message.into()))
+        Ok(message.into())
     }
 }
 
-impl Inflating {
-    fn begin(compressed: Bytes) -> Result<Self, Status> {
-        let refused = |reason: &str| {
-            Status::internal(format!("grpc: failed to decompress the message: {reason}"))
-        };
-        if compressed.is_empty() {
-            return Err(refused("EOF"));
-        }
-        if compressed.len() < GZIP_HEAD_BYTES {
-            return Err(refused("unexpected EOF"));
-        }
-        if !compressed.starts_with(&GZIP_OPENING) {
-            return Err(refused("gzip: invalid header"));
-        }
-        let decoder = MultiGzDecoder::new(compressed.reader());
-        Ok(Self { decoder, message: vec![0; PREFIX_BYTES] })
+/// Returns what a stream of gzip stands for, up to `limit` bytes, behind room for a prefix.
+fn inflate(compressed: &[u8], limit: usize) -> Result<Vec<u8>, Status> {
+    let refused = |reason: &str| {
+        Status::internal(format!("grpc: failed to decompress the message: {reason}"))
+    };
+    if compressed.is_empty() {
+        return Err(refused("EOF"));
     }
-
-    /// Reads one slice. Returns whether the message has ended.
-    fn step(&mut self, limit: usize) -> Result<bool, Status> {
-        let slice = (&mut self.decoder).take(SLICE_BYTES as u64).read_to_end(&mut self.message);
-        let read = slice.map_err(|error| {
-            let reason = reason(&error);
-            Status::internal(format!("grpc: failed to read decompressed data: {reason}"))
-        })?;
-        if self.message.len() - PREFIX_BYTES > limit {
-            let text =
-                format!("grpc: received message after decompression larger than max {limit}");
-            return Err(Status::resource_exhausted(text));
-        }
-        Ok(read < SLICE_BYTES)
+    if compressed.len() < GZIP_HEAD_BYTES {
+        return Err(refused("unexpected EOF"));
     }
+    if !compressed.starts_with(&GZIP_OPENING) {
+        return Err(refused("gzip: invalid header"));
+    }
+    let mut message = vec![0; PREFIX_BYTES];
+    // One byte more tells what is too large from what just fits.
+    let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+    let read = MultiGzDecoder::new(compressed).take(most).read_to_end(&mut message);
+    let bytes = read.map_err(|error| {
+        let reason = reason(&error);
+        Status::internal(format!("grpc: failed to read decompressed data: {reason}"))
+    })?;
+    if bytes > limit {
+        let text = format!("grpc: received message after decompression larger than max {limit}");
+        return Err(Status::resource_exhausted(text));
+    }
+    Ok(message)
 }
 
 /// Returns what etcd's library says of a damaged stream.
@@ -192,23 +179,9 @@ where
             return Pin::new(&mut this.messages).poll_frame(context);
         }
         loop {
-            if this.inflating.is_some() {
-                return match this.inflate() {
-                    Ok(Some(message)) => Poll::Ready(Some(Ok(Frame::data(message)))),
-                    Ok(None) => yielded(context),
-                    Err(status) => Poll::Ready(Some(Err(status.into()))),
-                };
-            }
-            if let Some(mut message) = this.next_held() {
-                if message.first() != Some(&COMPRESSED) {
-                    return Poll::Ready(Some(Ok(Frame::data(message.freeze()))));
-                }
-                message.advance(PREFIX_BYTES);
-                match Inflating::begin(message.freeze()) {
-                    Ok(inflating) => this.inflating = Some(inflating),
-                    Err(status) => return Poll::Ready(Some(Err(status.into()))),
-                }
-                continue;
+            if let Some(message) = this.next_held() {
+                let plain = this.plain(message).map(Frame::data).map_err(BoxedError::from);
+                return Poll::Ready(Some(plain));
             }
             match ready!(Pin::new(&mut this.messages).poll_frame(context)) {
                 Some(Ok(frame)) => match frame.into_data() {
