@@ -822,6 +822,12 @@ fn keys_that_differ_in_case_name_one_setting_and_the_last_of_them_in_order_count
 }
 
 #[test]
+fn a_null_in_a_list_leaves_what_stood_there() {
+    assert_eq!(from_file("log-outputs: [~]\n"), Config::default());
+    assert_eq!(from_file("cipher-suites: [~, a]\n").cipher_suites, strings(&["", "a"]));
+}
+
+#[test]
 fn documents_after_the_first_are_said_to_be_unread() {
     let parsed = parse(&["--config-file=c.yml"], &[], Some("---\n---\nname: b\n"))
         .expect("nothing is wrong with it");

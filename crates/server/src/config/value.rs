@@ -51,15 +51,17 @@ fn load_text(node: &Node) -> Result<&str, Refusal> {
     }
 }
 
-fn load_texts(node: &Node) -> Result<Vec<String>, Refusal> {
+/// Reads a list of texts. A null leaves what stood at its place before, or nothing.
+fn load_texts(node: &Node, before: &[&String]) -> Result<Vec<String>, Refusal> {
     let Node::List(nodes) = node else {
         return Err(Refusal::Type(node.type_name().to_owned()));
     };
-    let text = |node: &Node| match node {
+    let text = |(place, node): (usize, &Node)| match node {
         Node::Text(text) => Ok(text.clone()),
+        Node::Null => Ok(before.get(place).map(|text| (*text).clone()).unwrap_or_default()),
         other => Err(Refusal::Element(other.type_name().to_owned())),
     };
-    nodes.iter().map(text).collect()
+    nodes.iter().enumerate().map(text).collect()
 }
 
 /// Reads an integer. Its digits are JSON's, which Go parses anew for the type it wants, so a float
@@ -238,7 +240,7 @@ impl Setting for Vec<String> {
     }
 
     fn load(&mut self, node: &Node) -> Result<(), Refusal> {
-        *self = load_texts(node)?;
+        *self = load_texts(node, &self.iter().collect::<Vec<_>>())?;
         Ok(())
     }
 
@@ -257,7 +259,7 @@ impl Setting for BTreeSet<String> {
     }
 
     fn load(&mut self, node: &Node) -> Result<(), Refusal> {
-        *self = load_texts(node)?.into_iter().collect();
+        *self = load_texts(node, &self.iter().collect::<Vec<_>>())?.into_iter().collect();
         Ok(())
     }
 
