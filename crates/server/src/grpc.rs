@@ -14,6 +14,7 @@ pub(crate) mod large;
 mod lease;
 mod maintenance;
 mod range_stream;
+mod ready_made;
 mod slow;
 mod snapshot;
 pub(crate) mod stats;

@@ -29,7 +29,7 @@ use tower_service::Service;
 use super::encoding::{self, Encoding, Inflated};
 use super::stats::{DELETE_RANGE, PUT, RANGE, Stats, TXN};
 use super::unfinished::{Charge, OnConnection, RestTime};
-use super::{counted, large};
+use super::{counted, large, ready_made};
 use crate::config::Config;
 use crate::metrics::{Call, Received};
 
@@ -99,7 +99,7 @@ where
     }
     let is_unknown = is_unknown_method(&response);
     let response = if is_unknown { unknown_method(path.path()) } else { response };
-    let counted = counted::count(rpc, response);
+    let counted = counted::count(rpc, ready_made::replace_body(response));
     Ok(large::pace(encoding::deflate(encoding, counted)))
 }
 

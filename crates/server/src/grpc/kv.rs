@@ -22,6 +22,7 @@ use tonic::{Request, Response, Status};
 
 use super::large::{Held, INLINE, LargeRead, Unanswered};
 use super::range_stream::Chunks;
+use super::ready_made;
 use super::slow::Slow;
 use super::stats::{Kept, Stats};
 use super::{Reply, Services};
@@ -40,7 +41,7 @@ impl Kv for Services {
         let request = request.into_inner();
         let reply = self.check_and_range(&request).await;
         stats.end_range(self, &request, &reply, |response| response.count);
-        reply
+        ready_made::make(reply).await
     }
 
     type RangeStreamStream =
@@ -62,7 +63,7 @@ impl Kv for Services {
         let kept = Kept::put(&request);
         let reply = self.check_and_put(request).await;
         stats.end(self, &kept, &reply, |_| (0, true));
-        reply
+        ready_made::make(reply).await
     }
 
     async fn delete_range(
@@ -74,7 +75,7 @@ impl Kv for Services {
         let kept = Kept::delete_range(&request);
         let reply = self.check_and_delete_range(request).await;
         stats.end(self, &kept, &reply, |response| (response.deleted, true));
-        reply
+        ready_made::make(reply).await
     }
 
     async fn txn(&self, request: Request<TxnRequest>) -> Reply<TxnResponse> {
@@ -83,7 +84,7 @@ impl Kv for Services {
         let kept = Kept::txn(&request);
         let reply = self.check_and_txn(request).await;
         stats.end(self, &kept, &reply, |response| (0, response.succeeded));
-        reply
+        ready_made::make(reply).await
     }
 
     async fn compact(&self, request: Request<CompactionRequest>) -> Reply<CompactionResponse> {
