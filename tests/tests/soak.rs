@@ -275,16 +275,26 @@ fn watchers(soak: &Arc<Soak>) {
             let mut reading = tokio::task::JoinSet::new();
             let channels: Vec<_> = (0..8).map(|_| rpc::streams(&soak.url)).collect();
             for number in 0..WATCHERS {
-                let key = format!("written{}", number % WRITERS).into();
+                // Few of them want the large values: more than that this process could not read.
+                let key = match number % 100 {
+                    0 => format!("written{}", number / 100).into(),
+                    number if number % 2 == 0 => "txn".into(),
+                    _ => "other".into(),
+                };
                 let create = WatchCreateRequest { key, ..WatchCreateRequest::default() };
                 let (channel, soak) = (channels[number % 8].clone(), Arc::clone(&soak));
                 reading.spawn(async move {
-                    let Ok(mut stream) = WatchStream::open(channel, create).await else { return };
+                    let opened = WatchStream::open(channel, create.clone()).await;
+                    let Ok(mut stream) = opened else { return };
                     while soak.goes_on() {
                         match stream.next(SLOW_PAUSE).await {
                             Ok(Some(response)) => {
                                 let events = response.events.len() as u64;
                                 soak.events.fetch_add(events, Ordering::Relaxed);
+                                // A compaction was faster.
+                                if response.canceled {
+                                    stream.create(create.clone()).await;
+                                }
                             }
                             Ok(None) => {}
                             Err(_) => return,
