@@ -1,9 +1,9 @@
 //! One connection of a load, in the protocol of its workload.
 
 use crate::http1;
-use crate::http2::ProtocolError;
 use crate::http2::connection::{self as http2, Answer};
 use crate::workload::Mode;
+use quoin_front::ProtocolError;
 
 /// A connection as a value; see the two protocols.
 #[derive(Debug)]

@@ -8,8 +8,8 @@
 //!
 //! Not here: bodies that end with the connection, which nothing that keeps it open sends.
 
-use crate::http2::ProtocolError;
 use crate::http2::connection::{Answer, Outcome};
+use quoin_front::ProtocolError;
 
 /// The longest head of a response, and the longest line that begins a chunk.
 const MAX_HEAD: usize = 1 << 16;

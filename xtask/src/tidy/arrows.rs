@@ -30,6 +30,7 @@ const ARROWS: &[(&str, MayUse)] = &[
     ("cli", Only(&[])),
     ("client", Only(&["api"])),
     ("ctl", Only(&["api", "cli", "client"])),
+    ("front", Only(&[])),
     ("node", Only(&["api", "raft", "store", "vfs", "wal"])),
     ("raft", Only(&[])),
     ("server", Only(&["api", "client", "node", "store", "vfs"])),
@@ -42,8 +43,15 @@ const ARROWS: &[(&str, MayUse)] = &[
 ];
 
 /// Crates that must not reach the network, not even through another crate.
-pub(super) const PURE: &[&str] =
-    &["quoin-bolt", "quoin-node", "quoin-raft", "quoin-store", "quoin-vfs", "quoin-wal"];
+pub(super) const PURE: &[&str] = &[
+    "quoin-bolt",
+    "quoin-front",
+    "quoin-node",
+    "quoin-raft",
+    "quoin-store",
+    "quoin-vfs",
+    "quoin-wal",
+];
 
 /// External crates that bring a network or a runtime.
 const IMPURE: &[&str] = &["hyper", "tokio", "tonic"];

@@ -10,11 +10,12 @@
 use std::collections::VecDeque;
 use std::mem;
 
-use super::ProtocolError;
-use super::frame::{
+use quoin_front::ProtocolError;
+use quoin_front::frame::{
     self, ACK, DEFAULT_MAX_FRAME, DEFAULT_WINDOW, END_HEADERS, END_STREAM, FrameHeader, HEADER_LEN,
     Kind, MAX_31_BIT,
 };
+
 use super::headers::{RequestHeaders, ResponseHeaders};
 use super::streams::Streams;
 

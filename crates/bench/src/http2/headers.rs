@@ -1,8 +1,8 @@
 //! The header blocks of a unary gRPC call: the same few fields in every request, and a status in
 //! every response.
 
-use super::ProtocolError;
-use super::hpack::{self, Decoder, FIRST_DYNAMIC, TABLE_BYTES};
+use quoin_front::ProtocolError;
+use quoin_front::hpack::{self, Decoder, FIRST_DYNAMIC, TABLE_BYTES};
 
 /// Blocks that are remembered with their meaning: a server sends two or three different ones.
 const MEMO_BLOCKS: usize = 8;

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use super::frame::MAX_31_BIT;
+use quoin_front::frame::MAX_31_BIT;
 
 /// One call that waits for its answer.
 #[derive(Debug, Default)]

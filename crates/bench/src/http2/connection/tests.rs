@@ -1,7 +1,7 @@
 //! A connection against a server that is played by hand, frame by frame.
 
 use super::*;
-use crate::http2::hpack;
+use quoin_front::hpack;
 
 const MESSAGE: &[u8] = b"\0\0\0\0\x03put";
 const REPLY: &[u8] = b"\0\0\0\0\x02ok";

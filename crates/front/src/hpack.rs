@@ -4,9 +4,11 @@
 //! Invariant: the dynamic table never exceeds [`TABLE_BYTES`], which is the default that both
 //! sides start from and that this client never changes.
 
+mod huffman;
+
 use std::collections::VecDeque;
 
-use super::{ProtocolError, huffman};
+use crate::ProtocolError;
 
 /// The size of the dynamic table that both sides start from.
 pub const TABLE_BYTES: usize = 4096;

@@ -8,7 +8,7 @@
 //! | 4 | flags |
 //! | 5..9 | stream, big endian, highest bit reserved |
 
-use super::ProtocolError;
+use crate::ProtocolError;
 
 /// Bytes before each payload.
 pub const HEADER_LEN: usize = 9;

@@ -3,7 +3,7 @@
 //! The code is canonical: the lengths alone determine it, so the lengths are all that is written
 //! down here.
 
-use super::ProtocolError;
+use crate::ProtocolError;
 
 /// The bytes, and an end-of-string symbol: its first bits pad a string, the whole never occurs.
 const SYMBOLS: usize = 257;

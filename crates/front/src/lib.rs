@@ -1,0 +1,20 @@
+//! HTTP/2 as a value: bytes in, events and bytes out.
+//!
+//! In reading order: [`frame`] (what is on the wire), [`hpack`] (header compression).
+//!
+//! Not here: sockets, time, TLS, any rule of the system.
+
+pub mod frame;
+pub mod hpack;
+
+/// The other side broke the protocol, in a way that leaves the connection useless.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProtocolError(pub &'static str);
+
+impl std::fmt::Display for ProtocolError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for ProtocolError {}
