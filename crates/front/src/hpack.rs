@@ -1,22 +1,26 @@
-//! Header compression (RFC 7541): a full decoder for what servers send, and the few forms of
-//! encoding that requests need.
+//! Header compression (RFC 7541): a full decoder, and an encoder for fields that repeat.
 //!
 //! Invariant: the dynamic table never exceeds [`TABLE_BYTES`], which is the default that both
-//! sides start from and that this client never changes.
+//! sides start from and that we never change.
 
+mod encoder;
 mod huffman;
 
 use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+pub use encoder::Encoder;
 
 use crate::ProtocolError;
 
 /// The size of the dynamic table that both sides start from.
 pub const TABLE_BYTES: usize = 4096;
 /// What an entry costs beyond its bytes.
-const ENTRY_OVERHEAD: usize = 32;
+pub const ENTRY_OVERHEAD: usize = 32;
 
 /// A name and a value.
-pub type Field = (Vec<u8>, Vec<u8>);
+pub type Field = (Bytes, Bytes);
 
 /// The entries that every table begins with (RFC 7541, appendix A).
 #[rustfmt::skip]
@@ -65,26 +69,45 @@ impl Decoder {
         self.generation
     }
 
-    /// Decodes a whole block.
-    pub fn decode(&mut self, block: &[u8]) -> Result<Vec<Field>, ProtocolError> {
+    /// Decodes a whole block, up to `max_bytes` of fields with [`ENTRY_OVERHEAD`] for each. Nothing
+    /// is returned if they are more; later blocks can be decoded all the same.
+    pub fn decode(
+        &mut self,
+        block: &[u8],
+        max_bytes: usize,
+    ) -> Result<Option<Vec<Field>>, ProtocolError> {
         let mut fields = Vec::new();
+        let mut fields_bytes = 0;
+        let mut may_resize = true;
         let mut input = Input { rest: block };
         while let Some(&first) = input.rest.first() {
-            if first & 0x80 != 0 {
+            if first & 0xe0 == 0x20 {
+                // A change of the table is only allowed before the fields.
+                if !may_resize {
+                    return Err(ProtocolError("a header table changed inside a block"));
+                }
+                let size = input.integer(5)?;
+                self.resize(size)?;
+                continue;
+            }
+            may_resize = false;
+            let field = if first & 0x80 != 0 {
                 let index = input.integer(7)?;
-                fields.push(self.entry(index)?);
+                self.entry(index)?
             } else if first & 0xc0 == 0x40 {
                 let field = self.literal(&mut input, 6)?;
                 self.insert(field.clone());
-                fields.push(field);
-            } else if first & 0xe0 == 0x20 {
-                let size = input.integer(5)?;
-                self.resize(size)?;
+                field
             } else {
-                fields.push(self.literal(&mut input, 4)?);
+                self.literal(&mut input, 4)?
+            };
+            // A block of a few bytes can name a large entry thousands of times.
+            fields_bytes += entry_bytes(&field);
+            if fields_bytes <= max_bytes {
+                fields.push(field);
             }
         }
-        Ok(fields)
+        Ok((fields_bytes <= max_bytes).then_some(fields))
     }
 
     fn literal(&self, input: &mut Input<'_>, prefix: u32) -> Result<Field, ProtocolError> {
@@ -102,7 +125,7 @@ impl Decoder {
         }
         let entry = index.checked_sub(1).and_then(|index| STATIC.get(index));
         let (name, value) = entry.ok_or(unknown)?;
-        Ok((name.as_bytes().to_vec(), value.as_bytes().to_vec()))
+        Ok((Bytes::from_static(name.as_bytes()), Bytes::from_static(value.as_bytes())))
     }
 
     fn insert(&mut self, field: Field) {
@@ -173,11 +196,15 @@ impl<'a> Input<'a> {
         Err(ProtocolError("a header with a huge number"))
     }
 
-    fn string(&mut self) -> Result<Vec<u8>, ProtocolError> {
+    fn string(&mut self) -> Result<Bytes, ProtocolError> {
         let coded = self.rest.first().is_some_and(|first| first & 0x80 != 0);
         let length = self.integer(7)?;
         let bytes = self.bytes(length)?;
-        if coded { huffman::decode(bytes) } else { Ok(bytes.to_vec()) }
+        if coded {
+            huffman::decode(bytes).map(Bytes::from)
+        } else {
+            Ok(Bytes::copy_from_slice(bytes))
+        }
     }
 }
 
@@ -206,12 +233,16 @@ pub fn write_string(out: &mut Vec<u8>, text: &[u8]) {
 /// Appends a field with a literal value, named by a static index or, if that is zero, by `name`.
 /// `indexed` tells the other side to remember it.
 pub fn write_literal(out: &mut Vec<u8>, indexed: bool, index: usize, name: &str, value: &str) {
+    write_literal_bytes(out, indexed, index, name.as_bytes(), value.as_bytes());
+}
+
+fn write_literal_bytes(out: &mut Vec<u8>, indexed: bool, index: usize, name: &[u8], value: &[u8]) {
     let (pattern, prefix) = if indexed { (0x40, 6) } else { (0, 4) };
     write_integer(out, pattern, prefix, index);
     if index == 0 {
-        write_string(out, name.as_bytes());
+        write_string(out, name);
     }
-    write_string(out, value.as_bytes());
+    write_string(out, value);
 }
 
 fn low_byte(value: usize) -> u8 {
