@@ -4,8 +4,20 @@
 //!
 //! Not here: sockets, time, TLS, any rule of the system.
 
+pub mod bounds;
+pub mod connection;
+pub mod error;
 pub mod frame;
+pub mod head;
 pub mod hpack;
+mod keep_alive;
+mod streams;
+
+pub use bounds::Limits;
+pub use connection::{Connection, Event};
+pub use error::{Code, ConnectionError};
+pub use head::Head;
+pub use keep_alive::KeepAliveTimes;
 
 /// The other side broke the protocol, in a way that leaves the connection useless.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
