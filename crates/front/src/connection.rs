@@ -281,3 +281,6 @@ impl Connection {
         frame::write_frame(&mut self.output, Kind::Settings, ACK, 0, &[]);
     }
 }
+
+#[cfg(test)]
+mod tests;
