@@ -20,6 +20,8 @@ pub struct Limits {
     pub header_list_bytes: usize,
     /// Bytes of output that wait before streams must wait.
     pub output_bytes: usize,
+    /// How long the rest of a preface, a frame or a header block may take to arrive.
+    pub rest_time_ms: u64,
 }
 
 /// An allowance that fills again with time.

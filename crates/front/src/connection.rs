@@ -131,6 +131,8 @@ pub struct Connection {
     sent: usize,
     allowances: Allowances,
     keep_alive: KeepAlive,
+    /// When the client began something that is not whole yet.
+    unfinished_ms: Option<u64>,
     /// The highest stream that is still served, once we take no more.
     last_stream: Option<u32>,
     /// Nothing is said any more after what is in the output.
@@ -172,6 +174,7 @@ impl Connection {
             sent: 0,
             allowances: Allowances::default(),
             keep_alive: KeepAlive::new(times, now_ms),
+            unfinished_ms: Some(now_ms),
             last_stream: None,
             is_over: false,
         }
@@ -225,14 +228,24 @@ impl Connection {
 
     /// When [`Self::tick`] is to be called at the latest.
     pub fn deadline_ms(&self) -> Option<u64> {
-        self.keep_alive.deadline_ms()
+        let rest = self.rest_deadline_ms();
+        rest.into_iter().chain(self.keep_alive.deadline_ms()).min()
+    }
+
+    fn rest_deadline_ms(&self) -> Option<u64> {
+        Some(self.unfinished_ms?.saturating_add(self.limits.rest_time_ms))
     }
 
     /// Does what is due at this time.
     ///
     /// # Errors
-    /// The client gave no sign of life. Nothing more is sent.
+    /// The client gave no sign of life, or does not finish what it began. Nothing more is sent.
     pub fn tick(&mut self, now_ms: u64) -> Result<(), ConnectionError> {
+        if self.rest_deadline_ms().is_some_and(|deadline_ms| deadline_ms <= now_ms) {
+            self.is_over = true;
+            let reason = "the client did not finish what it began to send";
+            return Err(ConnectionError::new(Code::NoError, reason));
+        }
         match self.keep_alive.due(now_ms) {
             Due::Nothing => Ok(()),
             Due::Ask => {

@@ -3,6 +3,8 @@
 //! The server asks a silent client with a PING and gives it up if nothing comes back. A client that
 //! asks too often is sent away with `too_many_pings`.
 
+/// Why a client is sent away that asks too often. Clients of gRPC look for this text.
+pub const TOO_MANY_PINGS: &str = "too_many_pings";
 /// Strikes that a client may have.
 const STRIKES_MAX: u8 = 2;
 /// How often a client without any call may ask.

@@ -17,7 +17,7 @@ pub use bounds::Limits;
 pub use connection::{Connection, Event};
 pub use error::{Code, ConnectionError};
 pub use head::Head;
-pub use keep_alive::KeepAliveTimes;
+pub use keep_alive::{KeepAliveTimes, TOO_MANY_PINGS};
 
 /// The other side broke the protocol, in a way that leaves the connection useless.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -76,6 +76,7 @@ async fn serve(mut wire: DuplexStream, plan: Plan) {
         header_block_bytes: 64 << 10,
         header_list_bytes: 64 << 10,
         output_bytes: 32 << 10,
+        rest_time_ms: 60_000,
     };
     let mut connection = Connection::new(limits, TIMES, 0);
     let mut sums: std::collections::BTreeMap<u32, (String, u64)> = Default::default();

@@ -8,9 +8,8 @@
 //! - Streams per connection and bytes per request are bounded by the configuration; connections, and
 //!   bytes of requests that are not whole, are bounded here and in `grpc::unfinished`.
 
-mod authority;
 mod connection;
-mod guard;
+mod http2;
 mod opened;
 mod parked;
 mod places;
@@ -23,13 +22,15 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response};
-use hyper::body::Incoming;
+use hyper::body::{Body as HttpBody, Incoming};
 use quoin_api::etcdserverpb::cluster_server::ClusterServer;
 use quoin_api::etcdserverpb::kv_server::KvServer;
 use quoin_api::etcdserverpb::lease_server::LeaseServer;
 use quoin_api::etcdserverpb::maintenance_server::MaintenanceServer;
 use quoin_api::healthpb::health_server::HealthServer;
+use quoin_front::KeepAliveTimes;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tonic::Status;
@@ -54,8 +55,6 @@ const MESSAGE_OVERHEAD_BYTES: usize = 512 << 10;
 const DEALT_MAX: usize = 1024;
 /// Calls under way on one connection, if the configuration allows more.
 const STREAMS_MAX: u32 = 1 << 17;
-/// How far apart a client's pings must be if that is not configured, as in etcd's gRPC library.
-const PING_TIME_MIN_DEFAULT: Duration = Duration::from_secs(5 * 60);
 /// The pause after a failed accept, which doubles from the first to the last.
 const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(5);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -75,25 +74,8 @@ pub(crate) struct Front {
     config: Arc<Config>,
     message_bytes: usize,
     streams_max: u32,
-    keep_alive: Option<KeepAlive>,
-    ping_time_min: Duration,
+    keep_alive: KeepAliveTimes,
     unfinished: Arc<Unfinished>,
-}
-
-/// When an HTTP/2 connection is asked for a sign of life, and when it is given up.
-#[derive(Clone, Copy)]
-struct KeepAlive {
-    interval: Duration,
-    timeout: Duration,
-}
-
-impl KeepAlive {
-    /// Returns the configured times, or nothing if one of them turns the question off.
-    fn new(config: &Config) -> Option<Self> {
-        let interval = config.grpc_keepalive_interval.std();
-        let timeout = config.grpc_keepalive_timeout.std();
-        (!interval.is_zero() && !timeout.is_zero()).then_some(Self { interval, timeout })
-    }
 }
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
@@ -109,7 +91,6 @@ impl Front {
         let bytes = services.member.limits.request_bytes + MESSAGE_OVERHEAD_BYTES;
         let unfinished = Arc::new(Unfinished::new(bytes));
         services.member.metrics.show_unfinished(&unfinished);
-        let ping_time_min = config.grpc_keepalive_min_time.std();
         Self {
             watch: Arc::new(watching::Shard::new(&services.member, config)),
             exporter: Arc::new(exporter),
@@ -123,12 +104,7 @@ impl Front {
             health: HealthServer::new(Health::new(stopped)).max_decoding_message_size(bytes),
             message_bytes: bytes,
             streams_max: config.max_concurrent_streams.min(STREAMS_MAX),
-            keep_alive: KeepAlive::new(config),
-            ping_time_min: if ping_time_min.is_zero() {
-                PING_TIME_MIN_DEFAULT
-            } else {
-                ping_time_min
-            },
+            keep_alive: http2::times(config),
             unfinished,
         }
     }
@@ -147,6 +123,17 @@ impl hyper::service::Service<Request<Incoming>> for Front {
     type Future = Answer;
 
     fn call(&self, request: Request<Incoming>) -> Answer {
+        self.answer(request)
+    }
+}
+
+impl Front {
+    /// Answers a request of any protocol.
+    fn answer<B>(&self, request: Request<B>) -> Answer
+    where
+        B: HttpBody<Data = Bytes> + Send + Sync + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + std::fmt::Display,
+    {
         let path = request.uri().path();
         if !call::is_grpc(&request) {
             let (exporter, v2) = (Arc::clone(&self.exporter), Arc::clone(&self.v2));

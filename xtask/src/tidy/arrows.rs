@@ -33,7 +33,7 @@ const ARROWS: &[(&str, MayUse)] = &[
     ("front", Only(&[])),
     ("node", Only(&["api", "raft", "store", "vfs", "wal"])),
     ("raft", Only(&[])),
-    ("server", Only(&["api", "client", "node", "store", "vfs"])),
+    ("server", Only(&["api", "client", "front", "node", "store", "vfs"])),
     ("sim", Only(&["api", "node", "raft", "store", "vfs", "wal"])),
     ("store", Only(&["api", "bolt", "vfs"])),
     ("tests", Anything),

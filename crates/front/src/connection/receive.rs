@@ -13,6 +13,7 @@ use crate::frame::{
 };
 use crate::head::{Head, check_trailers};
 use crate::hpack::Field;
+use crate::keep_alive::TOO_MANY_PINGS;
 use crate::streams::{Past, Stream};
 
 /// Heads that are remembered: a client makes a few calls, again and again.
@@ -42,6 +43,11 @@ impl Connection {
             self.keep_alive.heard(now_ms);
         }
         let received = self.next_frames(input, now_ms);
+        if let Ok(None) = received {
+            let is_whole =
+                input.is_empty() && self.opening == Opening::Done && self.open_block.is_none();
+            self.unfinished_ms = (!is_whole).then(|| self.unfinished_ms.unwrap_or(now_ms));
+        }
         received.map_err(|error| self.fail(error))
     }
 
@@ -422,8 +428,7 @@ impl Connection {
             return Ok(());
         }
         if !self.keep_alive.asked(now_ms, self.streams.count() > 0) {
-            // The text is the one that clients of gRPC look for.
-            return Err(calm("too_many_pings"));
+            return Err(calm(TOO_MANY_PINGS));
         }
         frame::write_frame(&mut self.output, Kind::Ping, ACK, 0, payload);
         Ok(())

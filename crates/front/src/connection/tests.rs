@@ -14,6 +14,7 @@ const LIMITS: Limits = Limits {
     header_block_bytes: 32 << 10,
     header_list_bytes: 8 << 10,
     output_bytes: 64 << 10,
+    rest_time_ms: 3_000,
 };
 const TIMES: KeepAliveTimes =
     KeepAliveTimes { interval_ms: Some(10_000), timeout_ms: 1_000, min_time_ms: 5_000 };
@@ -455,6 +456,31 @@ fn signs_of_life_go_both_ways() {
     assert_eq!(client.seen(), [(Kind::Ping, ACK, 0, b"12345678".to_vec())]);
     let ended = (0..5).find_map(|_| client.frame(Kind::Ping, 0, 0, &[0; 8]).err());
     assert_eq!(ended.map(|error| error.reason), Some("too_many_pings"));
+}
+
+#[test]
+fn what_begins_must_be_finished() {
+    // Silent connections, half a preface and half a header block used to stay for ever.
+    let mut client = Client::silent();
+    assert_eq!(client.connection.deadline_ms(), Some(3_000));
+    let mut half = &PREFACE[..7];
+    assert_eq!(client.connection.next(&mut half, 2_000), Ok(None));
+    client.connection.tick(2_999).unwrap();
+    assert!(client.connection.tick(3_000).is_err() && client.connection.is_over());
+    let mut client = Client::new();
+    assert_eq!(client.connection.deadline_ms(), Some(10_000));
+    client.now_ms = 5_000;
+    client.frame(Kind::Headers, 0, 1, &block(&[])).unwrap();
+    assert_eq!(client.connection.deadline_ms(), Some(8_000));
+    client.frame(Kind::Continuation, END_HEADERS, 1, &[]).unwrap();
+    assert_eq!(client.connection.deadline_ms(), Some(15_000));
+    // A part of a frame counts from when it began, however slowly the rest comes.
+    for now_ms in [6_000, 8_000] {
+        let mut part = &[0, 0, 9][..];
+        assert_eq!(client.connection.next(&mut part, now_ms), Ok(None));
+    }
+    assert_eq!(client.connection.deadline_ms(), Some(9_000));
+    assert!(client.connection.tick(9_000).is_err());
 }
 
 #[test]

@@ -10,18 +10,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http1;
 use hyper::service::Service;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tonic::body::Body;
 
-use super::authority::LenientAuthority;
-use super::guard::{Guarded, PingRule};
 use super::opened::{Opened, Protocol};
 use super::parked::{self, Parked, Parking};
-use super::{Answer, Front, KeepAlive};
+use super::{Answer, Front, http2};
 use crate::grpc::call;
 use crate::grpc::stats::Remote;
 use crate::grpc::unfinished::OnConnection;
@@ -29,12 +27,6 @@ use crate::http as endpoints;
 use crate::log;
 use crate::v2::take_watching;
 
-/// Bytes that a client may send on one stream before it must wait for the server.
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-/// The same for a whole connection.
-const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
-/// Bytes of headers in one request.
-const HEADER_LIST_BYTES: u32 = 64 << 10;
 /// How long calls under way may take when the member stops. Their answers are there by then; what
 /// is left are clients that do not finish a request or do not read.
 const STOP_GRACE: Duration = Duration::from_secs(1);
@@ -66,29 +58,16 @@ fn ended(error: &str) {
 }
 
 async fn serve_http2(opened: Opened, front: Arc<Front>, mut stopped: Stopped) {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
-    builder
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(front.streams_max)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_header_list_size(HEADER_LIST_BYTES);
-    if let Some(KeepAlive { interval, timeout }) = front.keep_alive {
-        builder.keep_alive_interval(interval).keep_alive_timeout(timeout);
-    }
-    let rule =
-        PingRule { time_min: front.ping_time_min, metrics: Arc::clone(&front.member.metrics) };
-    let remote = opened.remote().map(Remote);
-    let stream = TokioIo::new(LenientAuthority::new(Guarded::new(opened, rule)));
-    let on_connection = front.unfinished.connection();
-    let service = ConnectionFront { front, on_connection, remote };
-    let connection = builder.serve_connection(stream, service);
-    let mut connection = std::pin::pin!(connection);
+    let mut driver = http2::Driver::new(opened, front);
     let end = tokio::select! {
-        end = connection.as_mut() => end,
-        _ = stopped.changed() => {
-            connection.as_mut().graceful_shutdown();
-            match tokio::time::timeout(STOP_GRACE, connection).await {
+        end = driver.run() => Some(end),
+        _ = stopped.changed() => None,
+    };
+    let end = match end {
+        Some(end) => end,
+        None => {
+            driver.shut_down();
+            match tokio::time::timeout(STOP_GRACE, driver.run()).await {
                 Ok(end) => end,
                 Err(_) => return log::debug!("cut off a client connection"),
             }
