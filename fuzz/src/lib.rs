@@ -14,6 +14,7 @@ mod bolt;
 mod checkpoint;
 mod entries;
 mod files;
+mod http2;
 mod input;
 mod log;
 #[cfg(feature = "peer")]
@@ -32,6 +33,7 @@ mod v2_request;
 pub use bolt::{bolt_open, database};
 pub use checkpoint::checkpoint;
 pub use entries::apply;
+pub use http2::http2;
 pub use log::wal_replay;
 #[cfg(feature = "peer")]
 pub use peer::peer_codec;
@@ -50,6 +52,7 @@ pub const TARGETS: &[Target] = &[
     ("bolt_open", bolt_open),
     ("checkpoint", checkpoint),
     ("database", database),
+    ("http2", http2),
     #[cfg(feature = "peer")]
     ("peer_codec", peer_codec),
     ("segment", segment),

@@ -27,6 +27,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "bolt_open" => both_ways(&[database(), small_file()]),
         "checkpoint" => checkpoint(),
         "database" => both_ways(&[database()]),
+        "http2" => crate::http2::seeds(),
         #[cfg(feature = "peer")]
         "peer_codec" => crate::peer::seeds(),
         "segment" => vec![vec![0], vec![0, 30, 0, 1, 0, 9], vec![1, 100, 0, 0, 0]],
