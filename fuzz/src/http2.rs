@@ -93,7 +93,7 @@ fn answer(bytes: &[u8], piece: usize) {
                         connection.send_data(stream, Bytes::copy_from_slice(bytes));
                     }
                     if is_end {
-                        connection.send_end(stream, Some(headers.clone()));
+                        connection.send_end(stream, Some(&headers));
                     }
                 }
                 Event::Reset { .. } => {}

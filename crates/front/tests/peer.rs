@@ -138,7 +138,7 @@ fn answer(connection: &mut Connection, stream: u32, path: &str, sum: u64) {
         trailers.insert("grpc-status", HeaderValue::from(size % 17));
         trailers
     });
-    connection.send_end(stream, trailers);
+    connection.send_end(stream, trailers.as_ref());
 }
 
 /// Every place of every body has its own byte, nearly.

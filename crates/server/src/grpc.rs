@@ -18,6 +18,7 @@ mod ready_made;
 mod slow;
 mod snapshot;
 pub(crate) mod stats;
+pub(crate) mod unary;
 pub(crate) mod unfinished;
 pub(crate) mod watch;
 

@@ -30,16 +30,19 @@ use quoin_api::etcdserverpb::kv_server::KvServer;
 use quoin_api::etcdserverpb::lease_server::LeaseServer;
 use quoin_api::etcdserverpb::maintenance_server::MaintenanceServer;
 use quoin_api::healthpb::health_server::HealthServer;
-use quoin_front::KeepAliveTimes;
+use quoin_front::{Head, KeepAliveTimes};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tonic::Status;
 use tonic::body::Body;
 
 use crate::config::Config;
+use crate::grpc::call::Messages;
 use crate::grpc::health::Health;
+use crate::grpc::stats::Remote;
+use crate::grpc::unary::Answered;
 use crate::grpc::unfinished::{Charged, OnConnection, Unfinished};
-use crate::grpc::{Services, admission, call, counted, watch as watching};
+use crate::grpc::{Services, admission, call, counted, unary, watch as watching};
 use crate::http as endpoints;
 use crate::lane::Lane;
 use crate::log;
@@ -62,6 +65,7 @@ const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Everything that answers on the client port.
 #[derive(Clone)]
 pub(crate) struct Front {
+    services: Arc<Services>,
     kv: KvServer<Services>,
     cluster: ClusterServer<Services>,
     lease: LeaseServer<Services>,
@@ -78,6 +82,7 @@ pub(crate) struct Front {
     unfinished: Arc<Unfinished>,
 }
 
+type UnaryAnswer = Pin<Box<dyn Future<Output = Answered> + Send>>;
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
 impl Front {
@@ -97,6 +102,7 @@ impl Front {
             v2,
             member: Arc::clone(&services.member),
             config: Arc::clone(&services.config),
+            services: Arc::new(services.clone()),
             kv: KvServer::new(services.clone()).max_decoding_message_size(bytes),
             cluster: ClusterServer::new(services.clone()).max_decoding_message_size(bytes),
             lease: LeaseServer::new(services.clone()).max_decoding_message_size(bytes),
@@ -128,6 +134,46 @@ impl hyper::service::Service<Request<Incoming>> for Front {
 }
 
 impl Front {
+    /// Answers a call that is one message each way, if it is a usual one: what is refused before its
+    /// handler, and what is compressed, takes the general way.
+    fn unary<B>(
+        &self,
+        head: &Head,
+        body: B,
+        on_connection: &Arc<OnConnection>,
+        remote: Option<Remote>,
+    ) -> Result<UnaryAnswer, B>
+    where
+        B: HttpBody<Data = Bytes> + Send + Sync + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (path, headers) = (head.path.as_str(), &head.headers);
+        let Some(method) = unary::Method::of(path) else { return Err(body) };
+        let is_usual = call::is_grpc_type(headers) && head.method == http::Method::POST;
+        let deadline = call::usual_deadline(headers).filter(|_| is_usual);
+        let Some(deadline) = deadline else { return Err(body) };
+        if admission::admit(&self.member, path, headers).is_err() {
+            return Err(body);
+        }
+        let metrics = &self.member.metrics;
+        let rpc = Call::begin(metrics, path);
+        metrics.clients.count(headers, false);
+        let received = rpc.as_ref().map(Call::received);
+        let messages = Messages::new(body, self.message_bytes)
+            .counted_by(received)
+            .charged_to(Some(Arc::clone(on_connection)))
+            .unary();
+        let call = unary::UnaryCall {
+            services: Arc::clone(&self.services),
+            method,
+            messages,
+            deadline,
+            rpc,
+            remote,
+        };
+        Ok(Box::pin(call.answer()))
+    }
+
     /// Answers a request of any protocol.
     fn answer<B>(&self, request: Request<B>) -> Answer
     where
@@ -158,7 +204,7 @@ impl Front {
         if let Some(rpc) = &rpc {
             metrics.clients.count(request.headers(), rpc.is_stream());
         }
-        if let Err(error) = admission::admit(&self.member, &request) {
+        if let Err(error) = admission::admit(&self.member, path, request.headers()) {
             let refused = counted::count(rpc, Status::from(error).into_http());
             return Box::pin(async move { Ok(refused) });
         }

@@ -37,13 +37,24 @@ impl Connection {
     }
 
     /// Ends an answer behind its data, with these fields if there are any.
-    pub fn send_end(&mut self, id: u32, trailers: Option<HeaderMap>) {
+    pub fn send_end(&mut self, id: u32, trailers: Option<&HeaderMap>) {
+        let is_output_full = self.is_output_full();
         let Some(stream) = self.streams.get(id) else { return };
-        if stream.tail.is_none() {
-            stream.tail = Some(trailers.map_or(Tail::Empty, Tail::Trailers));
-            self.get_in_line(id);
-            self.pump();
+        if stream.tail.is_some() {
+            return;
         }
+        if let Some(fields) = trailers
+            && stream.waiting.is_empty()
+            && !is_output_full
+        {
+            // Nothing is before it, so it need not be kept.
+            self.write_block(id, None, fields, true);
+            self.finish(id);
+            return;
+        }
+        stream.tail = Some(trailers.cloned().map_or(Tail::Empty, Tail::Trailers));
+        self.get_in_line(id);
+        self.pump();
     }
 
     /// Ends a stream with a reason instead of an answer.

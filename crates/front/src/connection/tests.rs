@@ -143,7 +143,7 @@ fn a_call_is_taken_and_answered() {
         assert_eq!(events, [format!("{stream}: 5 bytes end=true")]);
         client.connection.send_head(stream, 200, &head(), false);
         client.connection.send_data(stream, Bytes::from_static(b"answer"));
-        client.connection.send_end(stream, Some(trailers()));
+        client.connection.send_end(stream, Some(&trailers()));
         let kinds: Vec<_> =
             client.seen().into_iter().map(|(kind, flags, ..)| (kind, flags)).collect();
         let ends = END_HEADERS | END_STREAM;
@@ -188,7 +188,7 @@ fn data_waits_for_the_windows_and_its_turn() {
     for stream in [1, 3] {
         client.connection.send_head(stream, 200, &head(), false);
         client.connection.send_data(stream, Bytes::from(vec![0; 100_000]));
-        client.connection.send_end(stream, Some(trailers()));
+        client.connection.send_end(stream, Some(&trailers()));
     }
     for stream in [1, 3] {
         client.frame(Kind::WindowUpdate, 0, stream, &1_000_000u32.to_be_bytes()).unwrap();

@@ -4,7 +4,7 @@
 //! Not here: ranges on a learner, which are served if they are serializable (`kv`), and streams that
 //! lose the leader while they last.
 
-use http::{HeaderMap, Request};
+use http::HeaderMap;
 use quoin_api::error::Error;
 
 use crate::member::Member;
@@ -29,11 +29,11 @@ pub(super) fn requires_leader(headers: &HeaderMap) -> bool {
 }
 
 /// Refuses a call that this member must not serve now, before anything of it is looked at.
-pub(crate) fn admit<B>(member: &Member, request: &Request<B>) -> Result<(), Error> {
-    if member.is_learner() && !LEARNER_METHODS.contains(&request.uri().path()) {
+pub(crate) fn admit(member: &Member, path: &str, headers: &HeaderMap) -> Result<(), Error> {
+    if member.is_learner() && !LEARNER_METHODS.contains(&path) {
         return Err(Error::NotSupportedForLearner);
     }
-    if requires_leader(request.headers()) && member.leader() == 0 {
+    if requires_leader(headers) && member.leader() == 0 {
         return Err(Error::NoLeader);
     }
     Ok(())

@@ -40,10 +40,21 @@ pub(super) const COMPRESSED: u8 = 1;
 
 /// Returns true for requests that are gRPC: others get an answer of plain HTTP.
 pub(crate) fn is_grpc<B>(request: &Request<B>) -> bool {
-    let kind = request.headers().get(CONTENT_TYPE).map_or(&[][..], |kind| kind.as_bytes());
+    request.version() == Version::HTTP_2 && is_grpc_type(request.headers())
+}
+
+/// Returns true if the body has the form of gRPC.
+pub(crate) fn is_grpc_type(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).map_or(&[][..], |kind| kind.as_bytes());
     let kind = kind.strip_prefix(b"application/grpc");
-    request.version() == Version::HTTP_2
-        && kind.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+    kind.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+/// Returns the time that the client gives a call, if its head asks for nothing unusual: compression, or
+/// a time that cannot be read.
+pub(crate) fn usual_deadline(headers: &HeaderMap) -> Option<Option<Duration>> {
+    let encoding = Encoding::of(headers).ok()?;
+    deadline(headers).ok().filter(|_| encoding == Encoding::Identity)
 }
 
 /// Answers a call of a service that does not exist.
@@ -204,7 +215,7 @@ pub(crate) struct Messages<B> {
 }
 
 impl<B> Messages<B> {
-    pub(super) fn new(body: B, limit: usize) -> Self {
+    pub(crate) fn new(body: B, limit: usize) -> Self {
         Self {
             body,
             limit,
@@ -229,17 +240,17 @@ impl<B> Messages<B> {
     }
 
     /// The same, with its messages counted, except those that are compressed.
-    pub(super) fn counted_by(self, received: Option<Received>) -> Self {
+    pub(crate) fn counted_by(self, received: Option<Received>) -> Self {
         Self { received, ..self }
     }
 
     /// The same, with what is not whole counted for a connection.
-    pub(super) fn charged_to(self, connection: Option<Arc<OnConnection>>) -> Self {
+    pub(crate) fn charged_to(self, connection: Option<Arc<OnConnection>>) -> Self {
         Self { charge: connection.map(|connection| connection.charge()), ..self }
     }
 
     /// The same for a call that has one message.
-    fn unary(self) -> Self {
+    pub(crate) fn unary(self) -> Self {
         Self { is_unary: true, ..self }
     }
 

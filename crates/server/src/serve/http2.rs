@@ -23,14 +23,17 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use quoin_front::{Connection, ConnectionError, Event, KeepAliveTimes, Limits, TOO_MANY_PINGS};
+use quoin_front::{
+    Connection, ConnectionError, Event, Head, KeepAliveTimes, Limits, TOO_MANY_PINGS,
+};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use self::call::{Running, Shared};
+use self::call::{Arrives, Running, Shared};
 use super::Front;
 use super::opened::Opened;
+use crate::grpc::stats::Remote;
 use crate::grpc::unfinished::OnConnection;
 
 /// Bytes that a client may send on one stream before it must wait for the server.
@@ -81,6 +84,8 @@ pub(super) struct Driver {
     alarm_ms: u64,
     /// What the requests of this connection hold while they are not whole.
     on_connection: Arc<OnConnection>,
+    /// Where the client is, for the log.
+    remote: Option<Remote>,
     began: Instant,
     /// The error that is told to the client and ends the connection then.
     failed: Option<ConnectionError>,
@@ -112,6 +117,7 @@ impl Driver {
         let connection = Connection::new(limits, front.keep_alive, 0);
         let alarm = Box::pin(tokio::time::sleep_until(began));
         let on_connection = front.unfinished.connection();
+        let remote = socket.remote().map(Remote);
         Self {
             socket,
             shared: Arc::new(Shared::new(connection)),
@@ -121,6 +127,7 @@ impl Driver {
             alarm,
             alarm_ms: 0,
             on_connection,
+            remote,
             began,
             failed: None,
         }
@@ -258,10 +265,7 @@ impl Driver {
                 Ok(Some(Event::Request { stream, head, is_end })) => {
                     state.arriving.insert(stream, call::Arriving::new(is_end));
                     drop(state);
-                    let mut request = call::request(&self.shared, stream, &head);
-                    request.extensions_mut().insert(Arc::clone(&self.on_connection));
-                    let answer = self.front.answer(request);
-                    self.calls.push(Running::new(&self.shared, stream, answer));
+                    self.calls.push(self.begin_call(stream, &head));
                     state = self.shared.lock();
                 }
                 Ok(Some(Event::Data { stream, bytes, is_end })) => {
@@ -272,6 +276,21 @@ impl Driver {
                     self.failed = Some(error);
                     return &[];
                 }
+            }
+        }
+    }
+
+    fn begin_call(&self, stream: u32, head: &Head) -> Running {
+        let body = Arrives::new(&self.shared, stream);
+        match self.front.unary(head, body, &self.on_connection, self.remote) {
+            Ok(answer) => Running::unary(&self.shared, stream, answer),
+            Err(body) => {
+                let mut request = call::request(body, head);
+                request.extensions_mut().insert(Arc::clone(&self.on_connection));
+                if let Some(remote) = self.remote {
+                    request.extensions_mut().insert(remote);
+                }
+                Running::new(&self.shared, stream, self.front.answer(request))
             }
         }
     }

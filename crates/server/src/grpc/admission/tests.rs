@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
 use prost::Message as _;
 use quoin_api::raftpb::{ConfChange, ConfChangeType};
 use quoin_node::raft::NodeId;
@@ -52,17 +53,19 @@ fn member(kind: ConfChangeType, leader: u64) -> Member {
     member
 }
 
-fn call(path: &str, needs_leader: Option<&str>) -> Request<()> {
-    let request = Request::post(path);
-    let request = needs_leader.into_iter().fold(request, |r, value| r.header("hasleader", value));
-    request.body(()).unwrap()
+fn headers(needs_leader: Option<&'static str>) -> HeaderMap {
+    let value = needs_leader.map(HeaderValue::from_static);
+    value.into_iter().map(|value| (HeaderName::from_static("hasleader"), value)).collect()
 }
 
 /// The calls that a member refuses, which must all be with the same error.
-fn refused(member: &Member, needs_leader: Option<&str>) -> (Vec<&'static str>, Option<Error>) {
+fn refused(
+    member: &Member,
+    needs_leader: Option<&'static str>,
+) -> (Vec<&'static str>, Option<Error>) {
     let (mut paths, mut errors) = (Vec::new(), Vec::new());
     for path in STREAMS.into_iter().chain(CALLS) {
-        if let Err(error) = admit(member, &call(path, needs_leader)) {
+        if let Err(error) = admit(member, path, &headers(needs_leader)) {
             paths.push(path);
             errors.push(error);
         }

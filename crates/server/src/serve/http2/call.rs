@@ -3,17 +3,30 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
-use http::{Request, Response, Uri, Version};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, Version};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use quoin_front::{Code, Connection, Head};
 use tonic::Status;
 use tonic::body::Body;
 
-use super::super::Answer;
+use super::super::{Answer, UnaryAnswer};
+use crate::grpc::unary::{Answered, Message};
+
+/// The head of every answer that is a message.
+static HEAD: LazyLock<HeaderMap> = LazyLock::new(|| {
+    let content_type = HeaderValue::from_static("application/grpc");
+    HeaderMap::from_iter([(CONTENT_TYPE, content_type)])
+});
+/// The end of every answer that is a message.
+static SUCCESS: LazyLock<HeaderMap> = LazyLock::new(|| {
+    let status = HeaderName::from_static("grpc-status");
+    HeaderMap::from_iter([(status, HeaderValue::from_static("0"))])
+});
 
 /// What the task of a connection and its calls share. It is never held while either waits.
 #[derive(Debug)]
@@ -118,8 +131,8 @@ impl Arriving {
 }
 
 /// Makes the request of a call.
-pub(super) fn request(shared: &Arc<Shared>, stream: u32, head: &Head) -> Request<Arrives> {
-    let mut request = Request::new(Arrives { shared: Arc::clone(shared), stream });
+pub(super) fn request(body: Arrives, head: &Head) -> Request<Arrives> {
+    let mut request = Request::new(body);
     *request.method_mut() = head.method.clone();
     *request.uri_mut() = Uri::from(head.path.clone());
     *request.version_mut() = Version::HTTP_2;
@@ -132,6 +145,12 @@ pub(super) fn request(shared: &Arc<Shared>, stream: u32, head: &Head) -> Request
 pub(in crate::serve) struct Arrives {
     shared: Arc<Shared>,
     stream: u32,
+}
+
+impl Arrives {
+    pub(super) fn new(shared: &Arc<Shared>, stream: u32) -> Self {
+        Self { shared: Arc::clone(shared), stream }
+    }
 }
 
 impl HttpBody for Arrives {
@@ -188,6 +207,7 @@ pub(super) struct Running {
 }
 
 enum Phase {
+    Unary(UnaryAnswer),
     Answering(Answer),
     Sending(Body),
 }
@@ -195,6 +215,22 @@ enum Phase {
 impl Running {
     pub(super) fn new(shared: &Arc<Shared>, stream: u32, answer: Answer) -> Self {
         Self { shared: Arc::clone(shared), stream, phase: Phase::Answering(answer) }
+    }
+
+    /// A call that is answered with one message.
+    pub(super) fn unary(shared: &Arc<Shared>, stream: u32, answer: UnaryAnswer) -> Self {
+        Self { shared: Arc::clone(shared), stream, phase: Phase::Unary(answer) }
+    }
+
+    /// Sends a whole answer.
+    fn send_message(&self, message: Message) {
+        let mut state = self.shared.lock();
+        let connection = &mut state.connection;
+        connection.send_head(self.stream, 200, &HEAD, false);
+        connection.send_data(self.stream, message.bytes());
+        connection.send_end(self.stream, Some(&SUCCESS));
+        drop(state);
+        message.sent();
     }
 
     /// Sends the head of the answer. Returns true if it is all of it.
@@ -212,6 +248,17 @@ impl Running {
     fn poll_on(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {
             match &mut self.phase {
+                Phase::Unary(answer) => match ready!(answer.as_mut().poll(context)) {
+                    Answered::Message(message) => {
+                        self.send_message(message);
+                        return Poll::Ready(());
+                    }
+                    Answered::Response(response) => {
+                        if self.begin(response) {
+                            return Poll::Ready(());
+                        }
+                    }
+                },
                 Phase::Answering(answer) => {
                     let Ok(response) = ready!(answer.as_mut().poll(context));
                     if self.begin(response) {
@@ -251,7 +298,7 @@ impl Running {
                     connection.send_end(self.stream, None);
                 }
                 Err(frame) => {
-                    connection.send_end(self.stream, frame.into_trailers().ok());
+                    connection.send_end(self.stream, frame.trailers_ref());
                 }
             },
         }
