@@ -1,8 +1,10 @@
 //! HTTP/2 as a value: bytes in, events and bytes out.
 //!
-//! In reading order: [`frame`] (what is on the wire), [`hpack`] (header compression).
+//! In reading order: [`frame`] (what is on the wire), [`hpack`] (header compression), [`head`] (what
+//! makes a request malformed), [`connection`] (the server's side of one connection: `receive`, `send`),
+//! `streams` (what each call may send), [`bounds`] and `keep_alive` (what a client must not do), [`error`].
 //!
-//! Not here: sockets, time, TLS, any rule of the system.
+//! Not here: sockets, clocks, TLS, the client's side (the load generator has one), what a request means.
 
 pub mod bounds;
 pub mod connection;
