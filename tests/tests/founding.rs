@@ -158,3 +158,34 @@ fn a_cluster_without_one_of_its_members_has_the_first_version() {
         assert!(status.contains("\"version\":\"\""), "{status}");
     }
 }
+
+/// The story: members came to be ready before they had heard what the others run, and refused the
+/// first writes of the v2 API of a new cluster: "v2 requests are refused while member ... (of unknown
+/// version) cannot apply them".
+#[test]
+fn a_member_that_is_ready_takes_v2_writes() {
+    let settings = [("enable-v2", "true")];
+    for attempt in 0..3 {
+        let program = programs::subject_etcd();
+        let cluster = Cluster::start_with(&program, SIZE, "founding-v2", &settings);
+        for member in 0..SIZE {
+            let path = format!("/v2/keys/{attempt}/{member}");
+            let answer = put(host(&cluster.members[member].client_url), &path, "value=x");
+            assert!(answer.starts_with("HTTP/1.1 201 "), "{attempt} {member}: {answer}");
+        }
+    }
+}
+
+fn put(host: &str, path: &str, form: &str) -> String {
+    let mut stream = TcpStream::connect(host).expect("a member that is ready");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout above zero");
+    let request = format!(
+        "PUT {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {}\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\n\r\n{form}",
+        form.len()
+    );
+    stream.write_all(request.as_bytes()).expect("it is sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
+}

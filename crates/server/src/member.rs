@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -26,7 +26,7 @@ use crate::driver::{INPUTS_MAX, Input};
 use crate::hashes::Hashes;
 use crate::lane::Waiter;
 use crate::metrics::{Metrics, Present};
-use crate::programs::{self, Programs};
+use crate::programs::{self, Programs, Refusal};
 
 /// Requests of clients that may wait for the consensus thread. The rest of its queue is for the
 /// peers, so that a flood of requests cannot cost the leader its heartbeats.
@@ -37,6 +37,8 @@ const REQUESTS_BYTES_MAX: usize = 64 << 20;
 /// Bytes of messages of peers that may wait for it, unless a single one has more. Beyond, messages
 /// are dropped, as if the network had lost them.
 const PEERS_BYTES_MAX: usize = 256 << 20;
+/// How long a v2 request waits for members that were not heard of to say what they run.
+const HEARD_MAX: Duration = Duration::from_secs(2);
 
 /// The settings of a member that requests are checked against.
 #[derive(Clone, Debug)]
@@ -239,12 +241,29 @@ impl Member {
         self.propose_entry(id, Bytes::from(request.encode_to_vec())).await
     }
 
-    /// Returns why a v2 request of a client must not be proposed now: some member cannot apply it, and
-    /// would end. The text is for the client.
-    pub(crate) fn v2_refusal(&self) -> Option<String> {
+    /// Returns why a v2 request must not be proposed now: some member cannot apply it, and would end.
+    pub(crate) fn v2_refusal(&self) -> Option<Refusal> {
         let view = self.view();
         let others = self.programs.last_known(self);
         programs::v2_refusal(view.membership().version(), view.v2().is_used(), &others)
+    }
+
+    /// Returns the same for a request of a client, as the text for it. Members that start together may
+    /// serve before they have heard what the others run, so those are asked, and waited for a little.
+    pub(crate) async fn v2_refusal_heard(&self) -> Option<String> {
+        let heard = async {
+            loop {
+                let refusal = self.v2_refusal()?;
+                if !refusal.is_unheard {
+                    return Some(refusal.reason);
+                }
+                self.programs.ask_in_turn(self).await;
+            }
+        };
+        match tokio::time::timeout(HEARD_MAX, heard).await {
+            Ok(reason) => reason,
+            Err(_) => self.v2_refusal().map(|refusal| refusal.reason),
+        }
     }
 
     async fn propose_uncounted(&self, request: InternalRaftRequest) -> Result<Applied, Error> {

@@ -16,6 +16,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
@@ -41,6 +42,9 @@ const V2_REQUESTS_UNTIL: ClusterVersion = ClusterVersion { major: 3, minor: 7, p
 /// The version of a cluster whose members have not all been seen yet, as in etcd.
 pub(crate) const UNDECIDED: ClusterVersion = ClusterVersion { major: 3, minor: 0, patch: 0 };
 
+/// How soon a request asks again for a member that was not heard of.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+
 /// What a member runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Program {
@@ -62,10 +66,21 @@ pub(crate) enum Form {
 /// The other members by ID, and what each of them runs if that is known.
 pub(crate) type Others = BTreeMap<u64, Option<Program>>;
 
+/// Why a v2 request of a client must not be proposed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// What the client is told.
+    pub(crate) reason: String,
+    /// Only because a member was not heard of yet, which may be one that can apply it.
+    pub(crate) is_unheard: bool,
+}
+
 /// The last answers of all members that were ever asked.
 #[derive(Debug, Default)]
 pub(crate) struct Programs {
     known: Mutex<BTreeMap<u64, Program>>,
+    /// Held by the request that asks for all that wait.
+    asking: tokio::sync::Mutex<()>,
 }
 
 impl Programs {
@@ -81,6 +96,19 @@ impl Programs {
         known.retain(|id, _| answers.contains_key(id));
         known.extend(answers.iter().filter_map(|(id, program)| Some((*id, (*program)?))));
         answers
+    }
+
+    /// Asks the others on behalf of a request that waits for one that was not heard of. One request
+    /// asks at a time, and not again before [`ASK_AGAIN`].
+    pub(crate) async fn ask_in_turn(&self, member: &Member) {
+        let _turn = self.asking.lock().await;
+        let is_unheard = || self.last_known(member).values().any(Option::is_none);
+        if is_unheard() {
+            self.ask(member, false).await;
+        }
+        if is_unheard() {
+            tokio::time::sleep(ASK_AGAIN).await;
+        }
     }
 
     /// Returns the other members with what each of them last answered.
@@ -120,29 +148,35 @@ pub(crate) fn form(version: Option<ClusterVersion>, others: &Others) -> Option<F
     }
 }
 
-/// Returns why a v2 request of a client must not be proposed, if some member cannot apply it.
+/// Returns why a v2 request of a client must not be proposed, if some member cannot apply it or may
+/// not be able to.
 pub(crate) fn v2_refusal(
     version: Option<ClusterVersion>,
     is_used: bool,
     others: &Others,
-) -> Option<String> {
+) -> Option<Refusal> {
     // A cluster below this version may have members that are not heard of for a while, and each of
     // those who made it so can apply v2 requests. Where some were applied already, all could.
     let trusts = is_used || version.is_some_and(|version| version < V2_CLIENTS_UNTIL);
     let refused = |id: u64, what: &dyn Display| {
-        Some(format!(
+        format!(
             "etcdserver: v2 requests are refused while member {id:x} ({what}) cannot apply them"
-        ))
+        )
     };
+    let mut unheard = None;
     for (id, program) in others {
         match program {
             Some(program) if program.is_ours || program.version < V2_CLIENTS_UNTIL => {}
-            Some(program) => return refused(*id, program),
+            // No answer of another member could change this one.
+            Some(program) => {
+                return Some(Refusal { reason: refused(*id, program), is_unheard: false });
+            }
             None if trusts => {}
-            None => return refused(*id, &"of unknown version"),
+            None => unheard = unheard.or(Some(*id)),
         }
     }
-    None
+    let reason = refused(unheard?, &"of unknown version");
+    Some(Refusal { reason, is_unheard: true })
 }
 
 impl Display for Program {
@@ -251,6 +285,10 @@ mod tests {
     ) {
         let version = version.map(|text| text.parse().expect("a version"));
         let refused = v2_refusal(version, is_used, &others(programs));
+        let refused = refused.map(|refusal| {
+            assert_eq!(refusal.is_unheard, refusal.reason.contains("unknown"));
+            refusal.reason
+        });
         let expected = expected.map(|who| {
             format!("etcdserver: v2 requests are refused while member {who} cannot apply them")
         });

@@ -209,9 +209,13 @@ impl V2 {
         Ok(Bytes::from(read))
     }
 
-    /// Proposes a request and waits until it is applied here.
+    /// Proposes a request and waits until it is applied here. While a member is in the cluster that cannot
+    /// apply requests of the v2 API, an etcd 3.6 or later, writes and quorum reads are answered 300 with
+    /// the reason as the cause.
     async fn carry_out(&self, request: V2Request) -> Result<Done, KeyError> {
-        check_can_propose(&self.member)?;
+        if let Some(reason) = self.member.v2_refusal_heard().await {
+            return Err(KeyError::request(Code::RaftInternal, reason));
+        }
         let (path, recursive) = (request.path.clone(), request.recursive);
         let applied = self.member.propose_v2(request).await.map_err(KeyError::raft)?;
         let unexpected = || KeyError::raft(Error::UnknownMethod);
@@ -278,15 +282,6 @@ pub fn read_request(
     let form = Form::parse(kind.is_form.then_some(body), query).ok()?;
     let key = path.strip_prefix(keys::URL_PREFIX)?;
     keys::read(method, key, &form, now_ns)
-}
-
-/// Refuses to propose while a member is in the cluster that cannot apply requests of the v2 API: an
-/// etcd 3.6 or later. Writes and quorum reads are answered 300 with the reason as the cause.
-fn check_can_propose(member: &Member) -> Result<(), KeyError> {
-    match member.v2_refusal() {
-        None => Ok(()),
-        Some(reason) => Err(KeyError::request(Code::RaftInternal, reason)),
-    }
 }
 
 /// Says to browsers which origins may ask.

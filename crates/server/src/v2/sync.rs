@@ -22,7 +22,7 @@ pub(crate) async fn run(member: Arc<Member>) {
         if !member.is_leader() || !member.view().v2().has_expiring() {
             continue;
         }
-        if super::check_can_propose(&member).is_err() {
+        if member.v2_refusal().is_some() {
             continue;
         }
         let request = Request { method: "SYNC".to_owned(), time: now_ns(), ..Request::default() };
