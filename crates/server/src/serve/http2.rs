@@ -87,8 +87,6 @@ pub(super) struct Driver {
     /// Where the client is, for the log.
     remote: Option<Remote>,
     began: Instant,
-    /// The error that is told to the client and ends the connection then.
-    failed: Option<ConnectionError>,
 }
 
 /// What came of one attempt to read.
@@ -129,7 +127,6 @@ impl Driver {
             on_connection,
             remote,
             began,
-            failed: None,
         }
     }
 
@@ -150,10 +147,14 @@ impl Driver {
         self.shared.lock().connection.shut_down();
     }
 
-    /// Waits until the client has seen the last frame. A socket that is closed while something is
-    /// unread discards what was not sent yet.
+    /// Says why the connection ends, and waits a little until the client has seen it. A socket that is
+    /// closed while something is unread discards what was not sent yet.
     async fn linger(&mut self) {
         let drained = poll_fn(|context| {
+            self.poll_write(context)?;
+            if !self.shared.lock().connection.output().is_empty() {
+                return Poll::Pending;
+            }
             ready!(Pin::new(&mut self.socket).poll_shutdown(context))?;
             SCRATCH.with_borrow_mut(|scratch| {
                 loop {
@@ -178,24 +179,19 @@ impl Driver {
 
     fn poll_turns(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Ended>> {
         for _ in 0..TURNS_MAX {
-            let read = match self.failed {
-                None => self.poll_read(context)?,
-                Some(_) => Read::Nothing,
-            };
+            let read = self.poll_read(context)?;
             if matches!(read, Read::End) {
                 return Poll::Ready(Ok(()));
             }
-            if self.failed.is_none() {
-                // Each call that was woken goes on as far as it can.
-                while let Poll::Ready(Some(())) = self.calls.poll_next_unpin(context) {}
-            }
+            // Each call that was woken goes on as far as it can.
+            while let Poll::Ready(Some(())) = self.calls.poll_next_unpin(context) {}
             let wrote = self.poll_write(context)?;
             let (is_over, has_output) = {
                 let state = self.shared.lock();
                 (state.connection.is_over(), !state.connection.output().is_empty())
             };
             if is_over && !has_output {
-                return Poll::Ready(self.failed.map_or(Ok(()), |error| Err(error.into())));
+                return Poll::Ready(Ok(()));
             }
             // What left made room, for which calls were woken; what arrived was all handled.
             if !wrote && matches!(read, Read::Nothing) {
@@ -228,7 +224,7 @@ impl Driver {
         Poll::Pending
     }
 
-    fn poll_read(&mut self, context: &mut Context<'_>) -> io::Result<Read> {
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Result<Read, Ended> {
         if self.shared.lock().connection.is_output_full() {
             return Ok(Read::Nothing);
         }
@@ -243,39 +239,35 @@ impl Driver {
                 return Ok(Read::End);
             }
             if self.partial.is_empty() {
-                let left = self.take(buffer.filled());
+                let left = self.take(buffer.filled())?;
                 self.partial.extend_from_slice(left);
             } else {
                 let mut input = std::mem::take(&mut self.partial);
                 input.extend_from_slice(buffer.filled());
-                self.partial = self.take(&input).to_vec();
+                self.partial = self.take(&input)?.to_vec();
             }
             Ok(Read::Some)
         })
     }
 
     /// Handles all whole frames in `input`; returns what is left.
-    fn take<'a>(&mut self, input: &'a [u8]) -> &'a [u8] {
+    fn take<'a>(&mut self, input: &'a [u8]) -> Result<&'a [u8], ConnectionError> {
         let now_ms = now_ms(self.began);
         let mut rest = input;
         let mut state = self.shared.lock();
         loop {
-            match state.connection.next(&mut rest, now_ms) {
-                Ok(None) => return rest,
-                Ok(Some(Event::Request { stream, head, is_end })) => {
+            match state.connection.next(&mut rest, now_ms)? {
+                None => return Ok(rest),
+                Some(Event::Request { stream, head, is_end }) => {
                     state.arriving.insert(stream, call::Arriving::new(is_end));
                     drop(state);
                     self.calls.push(self.begin_call(stream, &head));
                     state = self.shared.lock();
                 }
-                Ok(Some(Event::Data { stream, bytes, is_end })) => {
+                Some(Event::Data { stream, bytes, is_end }) => {
                     state.arrived(stream, bytes, is_end);
                 }
-                Ok(Some(Event::Reset { stream, .. })) => state.gone(stream),
-                Err(error) => {
-                    self.failed = Some(error);
-                    return &[];
-                }
+                Some(Event::Reset { stream, .. }) => state.gone(stream),
             }
         }
     }

@@ -40,7 +40,7 @@ pub(super) struct State {
     /// The requests of all calls under way.
     pub(super) arriving: BTreeMap<u32, Arriving>,
     /// Calls whose next part waits for room.
-    waiting: Vec<Waker>,
+    waiting: BTreeMap<u32, Waker>,
     /// The task of the connection, while it sleeps.
     task: Option<Waker>,
     /// The task runs, and writes what is there before it sleeps.
@@ -62,7 +62,7 @@ pub(super) struct Arriving {
 
 impl Shared {
     pub(super) fn new(connection: Connection) -> Self {
-        let (arriving, waiting) = (BTreeMap::new(), Vec::new());
+        let (arriving, waiting) = (BTreeMap::new(), BTreeMap::new());
         let state = State { connection, arriving, waiting, task: None, is_in_turn: false };
         Self { state: Mutex::new(state) }
     }
@@ -108,9 +108,18 @@ impl State {
 
     /// Something has left, so that there may be room.
     pub(super) fn wake_waiting(&mut self) {
-        if !self.connection.is_output_full() {
-            self.waiting.drain(..).for_each(Waker::wake);
+        let Self { connection, waiting, .. } = self;
+        if connection.is_output_full() {
+            return;
         }
+        // The others wait for their own windows, and there may be thousands of them.
+        waiting.retain(|stream, call| {
+            let has_room = connection.has_room(*stream);
+            if has_room {
+                call.wake_by_ref();
+            }
+            !has_room
+        });
     }
 
     /// Lets the task write what was put into the output beside its turn.
@@ -268,7 +277,7 @@ impl Running {
                 Phase::Sending(body) => {
                     let mut state = self.shared.lock();
                     if !state.connection.has_room(self.stream) {
-                        state.waiting.push(context.waker().clone());
+                        state.waiting.insert(self.stream, context.waker().clone());
                         return Poll::Pending;
                     }
                     drop(state);
@@ -331,7 +340,9 @@ impl Future for Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.shared.lock().arriving.remove(&self.stream);
+        let mut state = self.shared.lock();
+        state.arriving.remove(&self.stream);
+        state.waiting.remove(&self.stream);
     }
 }
 
