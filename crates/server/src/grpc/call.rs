@@ -100,9 +100,9 @@ where
     };
     let stats = Stats::begin(request.extensions().get());
     let answered = service.call(request.map(messages));
-    let response = match deadline {
-        Some(deadline) => within(deadline, answered).await,
-        None => answered.await?,
+    let response = match within(deadline, answered).await {
+        Ok(Ok(response)) => response,
+        Err(status) => status.into_http(),
     };
     let is_described = [RANGE, PUT, DELETE_RANGE, TXN].contains(&path.path());
     if !is_stream && !is_described && rpc.is_some() {
@@ -114,16 +114,21 @@ where
     Ok(large::pace(encoding::deflate(encoding, counted)))
 }
 
-/// Waits for an answer until the deadline. Whoever waits inside is dropped then; a proposal that
-/// was made may still be applied.
-async fn within(
-    deadline: Duration,
-    answered: impl Future<Output = Result<Response<Body>, Infallible>>,
-) -> Response<Body> {
-    match tokio::time::timeout(deadline, answered).await {
-        Ok(Ok(response)) => response,
-        Err(_) => Status::deadline_exceeded("context deadline exceeded").into_http(),
-    }
+/// Waits for an answer until the deadline, if there is one. Whoever waits inside is dropped then; a
+/// proposal that was made may still be applied.
+pub(super) async fn within<T>(
+    deadline: Option<Duration>,
+    answered: impl Future<Output = T>,
+) -> Result<T, Status> {
+    let Some(deadline) = deadline else { return Ok(answered.await) };
+    let answered = tokio::time::timeout(deadline, answered).await;
+    answered.map_err(|_| Status::deadline_exceeded("context deadline exceeded"))
+}
+
+/// Returns the bytes of the message that begins here, with its prefix, once the prefix is here.
+pub(super) fn message_bytes(data: &[u8]) -> Option<usize> {
+    let [_, length @ ..] = *data.first_chunk::<PREFIX_BYTES>()?;
+    usize::try_from(u32::from_be_bytes(length)).ok()?.checked_add(PREFIX_BYTES)
 }
 
 /// What the head of a request says of its call.

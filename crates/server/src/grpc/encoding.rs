@@ -26,7 +26,7 @@ use hyper::body::{Body as HttpBody, Frame};
 use tonic::Status;
 use tonic::body::Body;
 
-use super::call::{COMPRESSED, PREFIX_BYTES};
+use super::call::{COMPRESSED, PREFIX_BYTES, message_bytes};
 use crate::metrics::Received;
 
 #[cfg(test)]
@@ -91,8 +91,7 @@ impl<M> Inflated<M> {
 
     /// Returns the next message that is held as a whole: a prefix and its bytes.
     fn next_held(&mut self) -> Option<BytesMut> {
-        let [_, length @ ..] = *self.held.first_chunk::<PREFIX_BYTES>()?;
-        let whole = PREFIX_BYTES.checked_add(usize::try_from(u32::from_be_bytes(length)).ok()?)?;
+        let whole = message_bytes(&self.held)?;
         (self.held.len() >= whole).then(|| self.held.split_to(whole))
     }
 

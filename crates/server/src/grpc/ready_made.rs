@@ -43,7 +43,8 @@ where
     Ok(Response::from_parts(metadata, T::default(), extensions))
 }
 
-fn encode(message: &impl Message) -> Result<Bytes, Status> {
+/// Encodes a message with its prefix, in one buffer of its length.
+pub(super) fn encode(message: &impl Message) -> Result<Bytes, Status> {
     let length = message.encoded_len();
     let announced = u32::try_from(length).map_err(|_| {
         let text = format!("trying to send message larger than max ({length} vs. {})", u32::MAX);

@@ -4,12 +4,12 @@
 //!
 //! Not here: what is refused before a handler.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
 use http::{Extensions, HeaderValue, Response};
 use hyper::body::Body as HttpBody;
@@ -17,7 +17,7 @@ use quoin_api::etcdserverpb::kv_server::Kv as _;
 use tonic::body::Body;
 use tonic::{Request, Status};
 
-use super::call::{Messages, PREFIX_BYTES};
+use super::call::{Messages, PREFIX_BYTES, message_bytes, within};
 use super::large::Held;
 use super::stats::Remote;
 use super::{Reply, Services, counted, large, ready_made};
@@ -97,11 +97,7 @@ where
     pub(crate) async fn answer(self) -> Answered {
         let Self { services, method, messages, deadline, rpc, remote } = self;
         let handled = handle(&services, method, messages, remote);
-        let handled = match deadline {
-            Some(deadline) => within(deadline, handled).await,
-            None => handled.await,
-        };
-        match handled {
+        match within(deadline, handled).await.flatten() {
             Ok(Encoded::Small(bytes)) => Answered::Message(Message { bytes, rpc }),
             // It was encoded already, and leaves in pieces that are counted.
             Ok(Encoded::Large(extensions)) => {
@@ -123,14 +119,6 @@ enum Encoded {
     Small(Bytes),
     /// One that has a part of the room for large answers, which travels with its bytes.
     Large(Extensions),
-}
-
-async fn within(
-    deadline: Duration,
-    handled: impl Future<Output = Result<Encoded, Status>>,
-) -> Result<Encoded, Status> {
-    let late = || Status::deadline_exceeded("context deadline exceeded");
-    tokio::time::timeout(deadline, handled).await.unwrap_or_else(|_| Err(late()))
 }
 
 async fn handle<B>(
@@ -182,12 +170,6 @@ where
     Ok(message)
 }
 
-/// The bytes of the message that begins here, with its prefix.
-fn message_bytes(data: &[u8]) -> Option<usize> {
-    let [_, length @ ..] = *data.first_chunk::<PREFIX_BYTES>()?;
-    usize::try_from(u32::from_be_bytes(length)).ok()?.checked_add(PREFIX_BYTES)
-}
-
 fn decoded<T: prost::Message + Default>(
     message: Bytes,
     remote: Option<Remote>,
@@ -205,12 +187,5 @@ fn encoded<T: prost::Message>(reply: Reply<T>) -> Result<Encoded, Status> {
     if extensions.get::<Held>().is_some() {
         return Ok(Encoded::Large(extensions));
     }
-    let length = message.encoded_len();
-    let mut bytes = BytesMut::with_capacity(PREFIX_BYTES + length);
-    bytes.put_u8(0);
-    let length = u32::try_from(length)
-        .map_err(|_| Status::resource_exhausted("grpc: the response is larger than a message"))?;
-    bytes.put_u32(length);
-    message.encode(&mut bytes).map_err(|error| Status::internal(error.to_string()))?;
-    Ok(Encoded::Small(bytes.freeze()))
+    ready_made::encode(&message).map(Encoded::Small)
 }
